@@ -1,0 +1,46 @@
+# Needs make, git and python3 with venv; everything else is installed here, at first use.
+#   make run     a minute of chaos on five real hosts
+#   make test    everything that CI checks
+#   make bench   what is judged by time, as ratios
+
+SHELL := /bin/bash
+PYTHON ?= python3
+SEED ?= 7
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: run test check bench browser-packages zookeeper-packages host-packages clean
+
+run: $(STAMP) host-packages
+	$(VENV)/bin/onethrone run --hosts lab:5 --time-limit 60 --seed $(SEED)
+
+test: $(STAMP) host-packages browser-packages zookeeper-packages check
+	$(VENV)/bin/python -m pytest -m "not benchmark" $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(STAMP) host-packages browser-packages zookeeper-packages
+	$(VENV)/bin/python -m pytest -m benchmark -s tests/benchmarks $(PYTEST_ARGS)
+
+$(STAMP): requirements.lock pyproject.toml tools/require
+	@tools/require $(PYTHON):python3
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || tools/require -f python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+host-packages:
+	@tools/require sshd:openssh-server ssh:openssh-client nft:nftables ip:iproute2 faketime:faketime unshare:util-linux newuidmap:uidmap
+
+browser-packages:
+	@tools/require chromium:chromium
+
+zookeeper-packages:
+	@tools/require java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

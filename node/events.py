@@ -1,0 +1,260 @@
+"""What the protocol core is told, and what it asks for in return.
+
+The model.  A server of the ensemble is a state machine: `Server.step(now, event)` returns a list of effects.  The core
+has no sockets, files, threads, clock reads or randomness; a *world* has them, and there are three: the TCP agent, the
+simulator and the replayer.
+
+The rules of every world:
+
+1.  `now` is an integer number of nanoseconds on the server's own monotonic clock.  It never decreases.
+2.  Effects are performed one at a time, in their order, and a storage effect is durable (fsynced) before the next effect
+    is begun.  So `[StoreEpoch(...), Send(...)]` is the protocol's "on disk before it is said", and a crash may fall
+    between any two effects.
+3.  A storage effect that fails ends the server (fail-stop): the rest of the effects are not performed.
+4.  Connections have ids.  The core numbers the connections that it dials 1, 3, 5, ...; the world numbers those that
+    it accepts 2, 4, 6, ...  An id is never used twice in the life of a server process.
+5.  A `Dial` is answered exactly once, by `Connected` or `Lost`.  A connection that was up ends with exactly one `Lost`,
+    whoever ended it, except that `HangUp` is final: nothing more is told about that connection.
+6.  A timer that was set is told once, by `TimerDue`, not before its time, unless it was set again or cancelled.
+
+Example: server 1 hears that its dial to server 3 succeeded.  Its sid is the smaller one, so it introduces itself and
+hangs up, and waits to be dialled back:
+
+    step(now, Connected(conn=1))  ->  [Send(1, InitialMessage(V1, 1, (("10.0.0.1", 3888),))), HangUp(1)]
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+
+Address = Tuple[str, int]
+"""Host (name or literal, exactly as configured) and port."""
+
+ELECTION = "election"
+QUORUM = "quorum"
+
+# Server states as they travel in notifications (FastLeaderElection.buildMsg).
+LOOKING, FOLLOWING, LEADING, OBSERVING = 0, 1, 2, 3
+STATE_NAMES = ("LOOKING", "FOLLOWING", "LEADING", "OBSERVING")
+
+# Types of QuorumPacket (org.apache.zookeeper.server.quorum.Leader).
+REQUEST, PROPOSAL, ACK, COMMIT, PING, REVALIDATE, SYNC, INFORM = 1, 2, 3, 4, 5, 6, 7, 8
+NEWLEADER, FOLLOWERINFO, UPTODATE, DIFF, TRUNC, SNAP = 10, 11, 12, 13, 14, 15
+OBSERVERINFO, LEADERINFO, ACKEPOCH = 16, 17, 18
+
+PACKET_NAMES = {
+    REQUEST: "REQUEST", PROPOSAL: "PROPOSAL", ACK: "ACK", COMMIT: "COMMIT", PING: "PING", REVALIDATE: "REVALIDATE",
+    SYNC: "SYNC", INFORM: "INFORM", 9: "COMMITANDACTIVATE", NEWLEADER: "NEWLEADER", FOLLOWERINFO: "FOLLOWERINFO",
+    UPTODATE: "UPTODATE", DIFF: "DIFF", TRUNC: "TRUNC", SNAP: "SNAP", OBSERVERINFO: "OBSERVERINFO",
+    LEADERINFO: "LEADERINFO", ACKEPOCH: "ACKEPOCH", 19: "INFORMANDACTIVATE",
+}  # fmt: skip
+
+
+# ---- messages ----------------------------------------------------------------------------------------------------
+
+
+class InitialMessage(NamedTuple):
+    """First message on an election connection, dialer to acceptor (QuorumCnxManager.InitialMessage).
+
+    `version` is -65536 (V1) or -65535 (V2); a 3.4 dialer sends only its sid, which is version 0 here, without addresses.
+    """
+
+    version: int
+    sid: int
+    addresses: Tuple[Address, ...]
+
+
+class Notification(NamedTuple):
+    """A vote with its sender's state (FastLeaderElection.buildMsg).  The sender is the sid of the connection."""
+
+    state: int
+    leader: int
+    zxid: int
+    round: int
+    peer_epoch: int
+    version: int
+    config: Optional[str]
+
+
+class QuorumPacket(NamedTuple):
+    """One packet of the quorum port (Leader, Learner, LearnerHandler); `data` is its undecoded payload."""
+
+    type: int
+    zxid: int
+    data: Optional[bytes]
+
+
+class SnapshotStream(NamedTuple):
+    """What follows a SNAP packet on the wire: a whole database, as the bytes from its session count to its signature."""
+
+    zxid: int
+    stream: bytes
+
+
+Message = Union[InitialMessage, Notification, QuorumPacket, SnapshotStream]
+
+
+class Txn(NamedTuple):
+    """One transaction of the log: TxnHeader's fields, and the record (with any digest) as it travels."""
+
+    zxid: int
+    session: int
+    cxid: int
+    time_ms: int
+    type: int
+    record: bytes
+
+
+# ---- events ------------------------------------------------------------------------------------------------------
+
+
+class Accepted(NamedTuple):
+    """Somebody dialled our `port`."""
+
+    conn: int
+    port: str
+
+
+class Connected(NamedTuple):
+    """Our dial succeeded."""
+
+    conn: int
+
+
+class Received(NamedTuple):
+    """A whole, well-formed message arrived.  Bad bytes never get here: the world closes that connection (`Lost`)."""
+
+    conn: int
+    message: Message
+
+
+class Lost(NamedTuple):
+    """A dial failed, or a connection ended: closed or reset by the peer, or bad bytes on it (`reason` says)."""
+
+    conn: int
+    reason: str
+
+
+class TimerDue(NamedTuple):
+    """The timer's time has come."""
+
+    name: str
+
+
+class ClientRequest(NamedTuple):
+    """A client of this server asks for a write (`type` is a ZooKeeper opcode: 1 create, 9 sync, ...)."""
+
+    session: int
+    cxid: int
+    type: int
+    payload: bytes
+    wall_time_ms: int
+
+
+Event = Union[Accepted, Connected, Received, Lost, TimerDue, ClientRequest]
+
+
+# ---- effects -----------------------------------------------------------------------------------------------------
+
+
+class Dial(NamedTuple):
+    """Open a TCP connection to `sid`'s `port`, at `address`, within `timeout_ms`."""
+
+    conn: int
+    port: str
+    sid: int
+    address: Address
+    timeout_ms: int
+
+
+class Send(NamedTuple):
+    conn: int
+    message: Message
+
+
+class HangUp(NamedTuple):
+    """Close, after what was sent before has been handed to the network."""
+
+    conn: int
+
+
+class SetTimer(NamedTuple):
+    """Tell `TimerDue(name)` at `due` (ns); replaces an earlier setting; `due` None cancels."""
+
+    name: str
+    due: Optional[int]
+
+
+class StoreEpoch(NamedTuple):
+    """Replace the epoch file `name` ("acceptedEpoch" or "currentEpoch") atomically, durably."""
+
+    name: str
+    epoch: int
+
+
+class AppendTxns(NamedTuple):
+    """Append to the transaction log, durably, all of them before anything that follows."""
+
+    txns: Tuple[Txn, ...]
+
+
+class TruncateLog(NamedTuple):
+    """Drop every logged transaction with a zxid above `zxid`, durably."""
+
+    zxid: int
+
+
+class StoreSnapshot(NamedTuple):
+    """Replace snapshot and log by this state, durably; the log is empty after it and continues at `zxid`."""
+
+    zxid: int
+    stream: bytes
+
+
+class Reply(NamedTuple):
+    """Answer a `ClientRequest`: `error` 0 or a ZooKeeper error code; `zxid` of the transaction."""
+
+    session: int
+    cxid: int
+    type: int
+    error: int
+    zxid: int
+    payload: bytes
+
+
+class Report(NamedTuple):
+    """A state transition, with its evidence: the value of a history op whose `f` is "state"."""
+
+    value: Dict[str, Any]
+
+
+class Log(NamedTuple):
+    """One line for the server's log."""
+
+    level: str
+    text: str
+
+
+class Reached(NamedTuple):
+    """A rare branch of the protocol was taken (a coverage mark); only simulations and tests look at it."""
+
+    mark: str
+
+
+Effect = Union[
+    Dial, Send, HangUp, SetTimer, StoreEpoch, AppendTxns, TruncateLog, StoreSnapshot, Reply, Report, Log, Reached
+]
+
+
+class Durable(NamedTuple):
+    """What a server finds on its disk when it starts.
+
+    `accepted_epoch` and `current_epoch` are already repaired as QuorumPeer.loadDataBase does (protocol section 4.4);
+    the log holds what follows the snapshot; without a snapshot `snapshot_zxid` is 0 and `snapshot` is b"".
+    """
+
+    accepted_epoch: int
+    current_epoch: int
+    snapshot_zxid: int
+    snapshot: bytes
+    log: Tuple[Txn, ...]
