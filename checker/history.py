@@ -110,7 +110,7 @@ class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=Tru
     time_error: int | None = None
     server: str | None = None
     error: str | None = None
-    more: dict[str, Any] | None = msgspec.field(default=None, name="\0more")
+    more: dict[str, Any] | None = msgspec.field(default=None, name="*")
 
     @property
     def earliest(self) -> int:
