@@ -1,4 +1,4 @@
-"""Jute, ZooKeeper's serialisation: big-endian integers, and whatever is variable in length has an int32 count before it.
+"""Jute, ZooKeeper's serialisation: big-endian integers; whatever is variable in length has an int32 count before it.
 
 int32 and int64 are signed; a boolean is one byte; a buffer is its length (-1 is null) and its bytes; a string is a
 buffer of UTF-8; a vector is its count (-1 is null) and its elements.  Example: the string "ab" is 00000002 6162.

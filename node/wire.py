@@ -7,7 +7,8 @@ sides send frames: int32 length (1 to 524288) and a notification.  Notifications
 a `WireError`, and ends the connection, since no ZooKeeper sends one.
 
 Quorum port.  Packets without outer frame: int32 type, int64 zxid, buffer data, vector of (string, string) authinfo,
-which is null in practice and dropped.  A SNAP packet is followed by a raw snapshot stream, up to its signature "BenWasHere".
+which is null in practice and dropped.  A SNAP packet is followed by a raw snapshot stream, up to its signature
+"BenWasHere".
 
 A decoder is fed the bytes as they come, in any pieces, and returns the messages that they complete.  It holds at most
 one unfinished message, whose size is bounded, and never allocates by an announced length.
