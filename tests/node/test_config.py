@@ -1,0 +1,163 @@
+"""zoo.cfg and myid as ZooKeeper reads them (protocol.md section 7), and every error with its place and its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.config import OBSERVER, Config, ConfigError, Member, load
+
+THREE = "server.1=n1:2888:3888\nserver.2=n2:2888:3888:participant\nserver.3=n3:2888:3888\n"
+
+
+def write(folder: Path, text: str = THREE, head: str = "initLimit=10\nsyncLimit=5\n", myid: str = "1\n") -> Path:
+    (folder / "myid").write_text(myid)
+    path = folder / "zoo.cfg"
+    path.write_text(f"dataDir={folder}\n{head}{text}")
+    return path
+
+
+def test_a_usual_file_is_read_with_zookeepers_defaults(tmp_path: Path) -> None:
+    config = load(str(write(tmp_path, THREE + "\n# a comment\n! another\n  clientPort = 2181  \n")))
+    assert config == Config(
+        sid=1,
+        members=tuple(Member(sid, f"n{sid}", 2888, 3888) for sid in (1, 2, 3)),
+        data_dir=str(tmp_path),
+        client_address=("0.0.0.0", 2181),
+    )
+    assert (config.tick_ms, config.max_notification_interval_ms, config.connect_timeout_ms) == (3000, 60000, 5000)
+
+
+def test_times_are_read(tmp_path: Path) -> None:
+    head = (
+        "tickTime=500\ninitLimit=7\nsyncLimit=3\ncnxTimeout=900\nfastleader.minNotificationInterval=100\n"
+        "fastleader.maxNotificationInterval=1000\n"
+    )
+    config = load(str(write(tmp_path, head=head)))
+    assert (config.tick_ms, config.init_limit, config.sync_limit, config.connect_timeout_ms) == (500, 7, 3, 900)
+    assert (config.min_notification_interval_ms, config.max_notification_interval_ms) == (100, 1000)
+
+
+def test_ipv6_client_part_and_observer(tmp_path: Path) -> None:
+    text = "server.1=[fd00::1]:2888:3888;[::1]:2181\nserver.2=[fd00::2]:2888:3888:OBSERVER;2182\n"
+    config = load(str(write(tmp_path, text)))
+    assert config.members == (
+        Member(1, "fd00::1", 2888, 3888, client=("::1", 2181)),
+        Member(2, "fd00::2", 2888, 3888, OBSERVER, ("0.0.0.0", 2182)),
+    )
+    assert config.client_address == ("::1", 2181)
+    assert config.voters == {1}
+
+
+def test_groups_and_weights(tmp_path: Path) -> None:
+    config = load(str(write(tmp_path, THREE + "group.1=1:2\ngroup.2=3\nweight.3=0\n")))
+    assert dict(config.groups) == {1: {1, 2}, 2: {3}}
+    assert config.weights == ((3, 0),)
+
+
+def test_dynamic_config_file_holds_the_servers(tmp_path: Path) -> None:
+    (tmp_path / "dynamic").write_text(THREE + "version=100000000\n")
+    config = load(str(write(tmp_path, f"dynamicConfigFile={tmp_path}/dynamic\n")))
+    assert config.voters == {1, 2, 3}
+
+
+def test_unknown_keys_are_kept(tmp_path: Path) -> None:
+    config = load(str(write(tmp_path, THREE + "autopurge.purgeInterval=1\nleaderServes=yes=no\n")))
+    assert config.other == {"autopurge.purgeInterval": "1", "leaderServes": "yes=no"}
+
+
+def test_four_letter_words_follow_the_whitelist(tmp_path: Path) -> None:
+    assert load(str(write(tmp_path))).four_letter_words is None
+    assert load(str(write(tmp_path, THREE + "4lw.commands.whitelist=*\n"))).four_letter_words is None
+    config = load(str(write(tmp_path, THREE + "4lw.commands.whitelist=mntr, stat\n")))
+    assert config.four_letter_words == frozenset({"srvr", "mntr", "stat"})
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "says"),
+    [
+        (THREE + "tickTime=0\n", 7, "tickTime", "no whole number from 1"),
+        (THREE + "tickTime=1_000\n", 7, "tickTime", "no whole number"),
+        (THREE + "tickTime=٣\n", 7, "tickTime", "no whole number"),
+        (THREE + "nonsense\n", 7, "", "no key=value"),
+        (THREE + "=3\n", 7, "", "no key=value"),
+        (THREE + "server.1=n9:1:2\n", 7, "server.1", "on line 4 already"),
+        (THREE + "server.x=n9:1:2\n", 7, "server.x", "'x' is no server id"),
+        (THREE + "server.-1=n9:1:2\n", 7, "server.-1", "'-1' is no server id"),
+        (THREE + "server.01=n9:1:2\n", 0, "server.N", "written in two ways"),
+        (THREE + "server.4=n9:1\n", 7, "server.4", "is not host:quorumPort"),
+        (THREE + "server.4=:1:2\n", 7, "server.4", "is not host:quorumPort"),
+        (THREE + "server.4=[::1:1:2\n", 7, "server.4", "is not host:quorumPort"),
+        (THREE + "server.4=n9:1:2:3:4\n", 7, "server.4", "is not host:quorumPort"),
+        (THREE + "server.4=n9:1:70000\n", 7, "server.4", "a port of"),
+        (THREE + "server.4=n9:7:7\n", 7, "server.4", "are both 7"),
+        (THREE + "server.4=n9:1:2:king\n", 7, "server.4", "role 'king'"),
+        (THREE + "server.4=n9:1:2;x\n", 7, "server.4", "[host:]clientPort"),
+        (THREE + "server.4=n9:1:2|n8:1:2\n", 7, "server.4", "several addresses"),
+        (THREE + "group.1=1:2\n", 7, "group.1", "server 3 is in no group"),
+        (THREE + "group.1=1:2:3\ngroup.2=3\n", 8, "group.2", "in two groups"),
+        (THREE + "group.1=1:2:3:4\n", 7, "group.1", "'4' is the id of no server"),
+        (THREE + "weight.1=2\n", 7, "weight.1", "is in no group"),
+        (THREE + "weight.7=2\n", 7, "weight.7", "no line server.7"),
+        (THREE + "sslQuorum=true\n", 7, "sslQuorum", "TLS"),
+        (THREE + "reconfigEnabled=TRUE\n", 7, "reconfigEnabled", "not spoken"),
+        (THREE + "reconfigEnabled=maybe\n", 7, "reconfigEnabled", "neither true nor false"),
+        (THREE + "electionAlg=0\n", 7, "electionAlg", "no election algorithm but 3"),
+        (THREE + "clientPort=0\n", 7, "clientPort", "no whole number"),
+        (THREE + "server.1=n1:1:2;5\n", 7, "server.1", "already"),
+        (THREE + "dynamicConfigFile=/no/such/file\n", 7, "dynamicConfigFile", "No such file"),
+        (THREE + "dataDir=\n", 7, "dataDir", "already"),
+        ("server.1=n1:1:2:observer\n", 0, "server.N", "no participant"),
+        ("", 0, "server.N", "no participant"),
+    ],
+)
+def test_an_error_names_file_line_and_key(tmp_path: Path, text: str, line: int, key: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    error = caught.value
+    assert (error.file, error.line, error.key) == (str(path), line, key)
+    assert says in error.problem
+    assert error.remedy
+    assert "\n" not in str(error)
+    assert str(error).startswith(f"{path}:{line}: " if line else f"{path}: ")
+
+
+@pytest.mark.parametrize(("myid", "says"), [("", "''"), ("one", "'one'"), ("-1", "'-1'"), ("4", "no line server.4")])
+def test_a_bad_myid_is_named(tmp_path: Path, myid: str, says: str) -> None:
+    path = write(tmp_path, myid=myid)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load(str(path))
+    assert caught.value.file == str(tmp_path / "myid")
+
+
+def test_missing_files_and_required_keys_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(str(tmp_path / "absent.cfg"))
+    with pytest.raises(ConfigError, match="directory"):
+        load(str(tmp_path))
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load(str(tmp_path / "binary"))
+    with pytest.raises(ConfigError, match="syncLimit: it is not set"):
+        load(str(write(tmp_path, head="initLimit=5\n")))
+    path = write(tmp_path)
+    path.write_text(path.read_text().replace("dataDir", "dataDri"))
+    with pytest.raises(ConfigError, match="dataDir: it is not set"):
+        load(str(path))
+    path = write(tmp_path)
+    (tmp_path / "myid").unlink()
+    with pytest.raises(ConfigError, match="myid: No such file"):
+        load(str(path))
+
+
+@given(text=st.text(st.sampled_from("server.1=n:28;[]|#gw \n\\é-"), max_size=60))
+def test_any_text_gives_a_config_or_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = write(tmp_path_factory.getbasetemp(), text)
+    try:
+        assert load(str(path)).sid == 1
+    except ConfigError as error:
+        assert error.remedy  # noqa: PT017 - both outcomes are right, and each is held to its promise
