@@ -1,0 +1,152 @@
+"""Ensembles of real servers on loopback addresses of their own, for tests: either system, or both mixed.
+
+Every server listens on the same ports of another address in 127.0.0.0/8.  A server dies with the test process, however
+that ends, and `Servers.close` (it is a context manager) leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness import systems
+from harness.plan import Ensemble
+from harness.systems import Place, System
+from harness.zkclient import Client, ZooKeeperError, four_letter_word
+
+SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=4, client_port=22181, quorum_port=22888, election_port=23888)
+_numbers = itertools.count()
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+class Servers:
+    """Some servers that form one ensemble: `systems_by_host` says what each is; n1 is server 1, and so on."""
+
+    def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: Ensemble = SETTINGS) -> None:
+        network = f"127.{1 + os.getpid() % 250}.{next(_numbers) % 250}"
+        self.hosts = tuple(systems_by_host)
+        self.places = {
+            host: Place(host, sid, f"{network}.{sid}", str(directory / host))
+            for sid, host in enumerate(systems_by_host, 1)
+        }
+        self.systems: dict[str, System] = {
+            host: systems.make(name, settings, self.places) for host, name in systems_by_host.items()
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        for host in self.hosts:
+            for path, content in self.systems[host].files(host).items():
+                file = directory / host / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+    def start(self, *hosts: str) -> None:
+        """Start these servers, or all of them; does not wait for anything."""
+        for host in hosts or self.hosts:
+            command = self.systems[host].command(host)
+            with open(command.output, "ab") as output:
+                self.processes[host] = subprocess.Popen(
+                    command.argv,
+                    cwd=command.cwd,
+                    env={**os.environ, **command.env},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+
+    def kill(self, host: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal; after SIGKILL or SIGTERM also wait for the end."""
+        process = self.processes[host]
+        process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            process.wait(20)
+
+    def connect(self, host: str, deadline_s: float = 2.0) -> socket.socket:
+        place, port = self.places[host], self.systems[host].client_port
+        return socket.create_connection((place.address, port), timeout=deadline_s)
+
+    def client(self, host: str, deadline_s: float = 5.0) -> Client:
+        return Client.connect(self.connect(host), deadline_s)
+
+    def ask(self, host: str, word: str) -> str:
+        """The answer to a four-letter word; "" when there is none."""
+        try:
+            return four_letter_word(self.connect(host), word, 2.0)
+        except (OSError, ZooKeeperError):
+            return ""
+
+    def peer_state(self, host: str) -> str:
+        return systems.peer_state(lambda word: self.ask(host, word))
+
+    def states(self) -> dict[str, str]:
+        return {host: self.peer_state(host) for host in self.hosts}
+
+    def leader(self) -> str | None:
+        """The host whose server says that it leads in the broadcast phase, if there is exactly one."""
+        leaders = [host for host, state in self.states().items() if state == "leading - broadcast"]
+        return leaders[0] if len(leaders) == 1 else None
+
+    def wait_for(self, what: str, condition: Callable[[], Any], deadline_s: float = 40.0) -> Any:
+        """Wait until the condition gives something true, and return that; fail with the end of every log otherwise."""
+        end = time.monotonic() + deadline_s
+        while not (result := condition()):
+            dead = {host: p.returncode for host, p in self.processes.items() if p.poll() is not None}
+            if time.monotonic() > end:
+                logs = "\n".join(f"--- {host}\n{self.log(host)[-3000:]}" for host in self.hosts)
+                raise AssertionError(f"{what}: not within {deadline_s} s; ended: {dead}; {self.states()}\n{logs}")
+            time.sleep(0.02)
+        return result
+
+    def wait_until_all_serve(self, *hosts: str, deadline_s: float = 40.0) -> str:
+        """Wait until one of these hosts (all by default) leads and the others follow, in broadcast; returns the leader."""
+
+        def settled() -> str | None:
+            states = {host: self.peer_state(host) for host in hosts or self.hosts}
+            leader = self.leader()
+            return leader if leader and all(state.endswith("broadcast") for state in states.values()) else None
+
+        found: str = self.wait_for(f"a leader followed by all of {hosts or self.hosts}", settled, deadline_s)
+        return found
+
+    def log(self, host: str) -> str:
+        """Everything the server wrote to its stdout and stderr."""
+        path = Path(self.systems[host].command(host).output)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def events(self, host: str) -> list[dict[str, Any]]:
+        """The ops of the server's events file so far."""
+        path = Path(self.places[host].directory) / self.systems[host].events
+        translator = self.systems[host].translator(host)
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+        return [op for op in map(translator.translate, lines) if op is not None]
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        for process in self.processes.values():
+            process.wait(20)
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
