@@ -156,7 +156,7 @@ class Lab:
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
-        pids: dict[str, int] = dict(sorted(answer["hosts"].items(), key=lambda pair: int(pair[0][1:])))
+        pids = _in_order(answer["hosts"])
         return cls(path, _addresses(pids), pids, process.pid, ephemeral, process)
 
     @classmethod
@@ -165,7 +165,7 @@ class Lab:
         path = Path(directory).resolve()
         try:
             facts = json.loads((path / "lab.json").read_text())
-            pids = {str(name): int(pid) for name, pid in facts["hosts"].items()}
+            pids = _in_order(facts["hosts"])
         except (OSError, ValueError, KeyError):
             raise UsageError(
                 "no lab is up here", where=str(path), remedy="`onethrone lab list` names those that are."
@@ -236,6 +236,10 @@ def end(directory: Path, warden_pid: int | None = None) -> None:
         )
 
 
+def _in_order(pids: dict[str, int]) -> dict[str, int]:
+    return {f"n{number}": int(pids[f"n{number}"]) for number in range(1, len(pids) + 1)}
+
+
 def _addresses(pids: dict[str, int]) -> dict[str, str]:
     return {name: f"{NETWORK}.{name[1:]}" for name in pids}
 
@@ -291,7 +295,7 @@ def _take(directory: Path | str | None) -> Path:
         if path == Path("/var/lib") or Path("/var/lib") in path.parents:
             raise UsageError("a lab cannot be kept below /var/lib, which its hosts see", where=str(path))
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
             taken = next(path.iterdir(), None)
         except OSError as error:
             raise UsageError(
@@ -388,16 +392,14 @@ def _why_not(complaint: str) -> Exception:
         if "ermission" in complaint or "not permitted" in complaint:
             return UsageError(
                 f"root may not make namespaces here: {complaint}",
-                remedy="In a container, start it with --privileged (or --cap-add SYS_ADMIN,NET_ADMIN and no seccomp filter).",
+                remedy="In a container, start it with --privileged.",
             )
         return HarnessError(f"the lab did not come up: {complaint}")
     user = pwd.getpwuid(os.geteuid()).pw_name if _has_name() else str(os.geteuid())
     remedies = []
     for name in ("/etc/subuid", "/etc/subgid"):
         if not _has_sub_ids(name, user):
-            remedies.append(
-                f"give the user sub-ids, as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-            )
+            remedies.append(f"as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}")
             break
     for setting, bad, good in (
         ("kernel/unprivileged_userns_clone", "0", "1"),

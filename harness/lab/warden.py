@@ -24,6 +24,7 @@ A host sees this machine's file system read-only, except for its own /tmp, /var/
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -221,10 +222,9 @@ def _keep(directory: str, hosts: int, network: str, report: socket.socket, life:
     # Nothing is ever written to this pipe: it ends when the warden does.
     os.read(life, 1)
     os.kill(-1, signal.SIGKILL)
-    try:
-        os.waitpid(-1, 0)
-    except ChildProcessError:
-        pass
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
     sweep(directory)
     os._exit(1)
 
@@ -263,7 +263,7 @@ def _collect(reports: socket.socket, hosts: int, ends: select.poll) -> dict[str,
     return pids
 
 
-def serve(directory: str, hosts: int, network: str, creator: int) -> int:
+def serve(directory: str, hosts: int, network: str, creator: int) -> int:  # noqa: PLR0915 - one life, told in order
     """Make the lab, say so in one line of JSON on standard output, and keep it until its end.
 
     `creator` is the process that the lab ends with, 0 for a lab that stands until it is ended by SIGTERM.
