@@ -1,0 +1,439 @@
+"""From a history and its verdict to what the page shows, in one pass over the history.
+
+    history.jsonl --> lanes, faults, clients, phases, the ops that prove a violation --> view
+    verdict       --> which ops are wanted, the sentence, the promises' results
+
+What is kept grows with transitions and faults, not with what clients did.  `view` has two parts: what the template
+writes as words and tables, and `data`, the columns that the timeline draws.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from checker.history import Op, read
+from harness.report.clients import Clients
+from harness.report.columns import Strings, compact, mapping, pretty, visible, whole
+from harness.report.faults import Fault, Faults
+from harness.report.lanes import US, Lane, Reign, empty_throne
+
+CONTEXT_OPS = 4
+"""So many ops before and after each proof are shown with it."""
+PROOFS_MAX = 400
+"""The most ops shown as proof, over all violations: a broken run may violate a promise in every second of an hour."""
+VIOLATIONS_MAX = 100
+ROWS_MAX = 400
+"""The most rows of a table; the timeline shows all."""
+TEXT_BYTES_MAX = 2_500_000
+EVIDENCE_BYTES_MAX = 1_500_000
+"""What hosts wrote may not make the file larger than this, however long the run was."""
+PRETTY_MAX = 20_000
+
+PROMISES = {
+    "unique-leader": "In each epoch at most one server is ever an established leader.",
+    "convergence": "A majority that is up, unpaused and fully connected has one established leader within the bound.",
+    "stepping-down": "A leader that lost its quorum stops leading within its bound.",
+    "epochs": "On each server the accepted and the current epoch never fall, and current never exceeds accepted.",
+    "best-history": "An established leader's history is at least that of some quorum, and what was committed stays.",
+    "evidence": "Every established leader shows a quorum of distinct votes and a quorum of epoch acks.",
+    "partial-connectivity": "Reported, not judged: how long partly connected majorities went without a leader.",
+}
+
+Verdict = Mapping[str, Any]
+
+
+class _Collected:
+    """What one pass over the history leaves."""
+
+    def __init__(self, wanted: set[int]) -> None:
+        self.strings = Strings(TEXT_BYTES_MAX)
+        self.evidence = Strings(EVIDENCE_BYTES_MAX)
+        self.lanes: dict[str, Lane] = {}
+        self.faults = Faults()
+        self.clients = Clients()
+        self.phases: list[tuple[int, str, str]] = []
+        self.run: dict[str, Any] = {}
+        self.complete = False
+        self.end = 0
+        self.ops = 0
+        self.others: Counter[str] = Counter()
+        self.excerpts: list[Op] = []
+        self._wanted = wanted
+
+    def feed(self, op: Op) -> None:
+        self.ops += 1
+        self.end = max(self.end, op.time)
+        if op.index in self._wanted:
+            self.excerpts.append(op)
+        if op.process == "nemesis":
+            self.faults.feed(op)
+        elif op.process == "controller":
+            self._controller(op)
+        elif isinstance(op.process, int):
+            self.clients.feed(op)
+        elif op.f in ("state", "started", "stopped"):
+            self.lane(op.process).feed(op)
+        else:
+            self.others[op.f] += 1
+
+    def lane(self, host: str) -> Lane:
+        if host not in self.lanes:
+            self.lanes[host] = Lane(host, self.strings, self.evidence)
+        return self.lanes[host]
+
+    def _controller(self, op: Op) -> None:
+        value = mapping(op.value)
+        if op.f == "run":
+            self.run = value
+            for host in mapping(value.get("ensemble")):
+                self.lane(host)
+        elif op.f == "phase":
+            rest = ", ".join(f"{k} {compact(v)}" for k, v in value.items() if k != "phase")
+            self.phases.append((op.time, visible(str(value.get("phase"))), rest))
+        elif op.f == "end":
+            self.complete = bool(value.get("complete"))
+        else:
+            self.others[op.f] += 1
+
+    def finish(self) -> None:
+        """Sorts the lanes, after writing into them whom faults took down without a last word."""
+        for fault in self.faults.faults.values():
+            if fault.outcome == "verified" and fault.began is not None:
+                for host in fault.takes_down():
+                    if host in self.lanes:
+                        self.lanes[host].taken_down(fault.began, fault.index, f"{fault.kind} ({fault.id})")
+        for lane in self.lanes.values():
+            lane.finish()
+        self.phases.sort()
+
+
+def build(history: Path, verdict: Verdict) -> dict[str, Any]:
+    """The view of the history at `history` with its verdict (the object of `Verdict.to_json`, or of results.json).
+
+    Raises checker.history.HistoryError when the history cannot be read.
+    """
+    results = [mapping(result) for result in verdict.get("results") or []]
+    proofs: set[int] = set()
+    for result in results:
+        for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
+            for index in violation.get("ops") or []:
+                if len(proofs) < PROOFS_MAX:
+                    proofs.add(index)
+    reader = read(history)
+    found = _Collected({i for proof in proofs for i in range(proof - CONTEXT_OPS, proof + CONTEXT_OPS + 1)})
+    for op in reader:
+        found.feed(op)
+    found.finish()
+
+    faults = list(found.faults.faults.values())
+    reigns = sorted((r for lane in found.lanes.values() for r in lane.reigns()), key=lambda r: r.since)
+    gaps = empty_throne(reigns, found.end)
+    for reign in reigns:
+        reign.faults = _in_force(faults, reign.since - reign.empty_before, reign.since, found.end)
+    hosts = _hosts(found)
+    violations = _violations(results, proofs, {f.id: f for f in faults})
+    return {
+        "run": _run(found),
+        "verdict": _sentence(verdict),
+        "violations": violations,
+        "excerpts": _excerpts(found.excerpts, proofs),
+        "promises": [_promise(result) for result in results],
+        "hosts": hosts,
+        "reigns": _reigns(reigns, {h["name"]: h for h in hosts}),
+        "faults": _faults(faults, found.end),
+        "clients": found.clients.table(),
+        "client_errors": [(visible(error), count) for error, count in found.clients.errors.most_common(8)],
+        "throne": {
+            "epochs": len({r.epoch for r in reigns}),
+            "empty_ns": sum(b - a for a, b in gaps),
+            "longest_ns": max((r.empty_before for r in reigns[1:]), default=0),
+            "median_ns": _median([r.empty_before for r in reigns[1:] if r.empty_before]),
+        },
+        "notes": _notes(found, reader.notes, verdict),
+        "data": _data(found, faults, reigns, gaps, violations, hosts),
+    }
+
+
+# ---- what was promised, what broke ---------------------------------------------------------------------------------
+
+
+def _sentence(verdict: Verdict) -> dict[str, str]:
+    valid = verdict.get("valid")
+    word = {True: "valid", False: "invalid"}.get(valid, "unknown") if isinstance(valid, bool) else "unknown"
+    return {"word": word, "sentence": visible(str(verdict.get("summary") or f"The verdict is {word}."))}
+
+
+def _promise(result: dict[str, Any]) -> dict[str, Any]:
+    valid = result.get("valid")
+    name = str(result.get("name"))
+    stats = [(k.replace("_", " "), _stat(v)) for k, v in mapping(result.get("stats")).items()]
+    return {
+        "name": name,
+        "says": str(result.get("promise") or PROMISES.get(name, "")),
+        "word": {True: "held", False: "broken"}.get(valid, "unknown") if isinstance(valid, bool) else "unknown",
+        "violations": len(result.get("violations") or []),
+        "stats": [s for s in stats if s[1]],
+        "notes": [visible(str(note)) for note in result.get("notes") or []],
+    }
+
+
+def _stat(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return visible(value) if isinstance(value, str) else compact(value)
+
+
+def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[str, Fault]) -> list[dict[str, Any]]:
+    rows = []
+    for result in results:
+        for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
+            named = [str(fault) for fault in violation.get("faults") or []]
+            rows.append(
+                {
+                    "promise": str(violation.get("promise") or result.get("name")),
+                    "message": visible(str(violation.get("message") or "")),
+                    "time": whole(violation.get("time")),
+                    "servers": [visible(str(s)) for s in violation.get("servers") or []],
+                    "faults": [
+                        {"id": visible(f), "kind": visible(faults[f].kind) if f in faults else "", "known": f in faults}
+                        for f in named
+                    ],
+                    "ops": [{"index": i, "shown": i in proofs} for i in violation.get("ops") or []],
+                }
+            )
+    rows.sort(key=lambda row: (row["time"] is None, row["time"] or 0))
+    for number, row in enumerate(rows, 1):
+        row["number"] = number
+    return rows
+
+
+def _excerpts(ops: list[Op], proofs: set[int]) -> list[dict[str, Any]]:
+    rows = []
+    previous = None
+    for op in ops:
+        value = mapping(op.value)
+        text = pretty(op.value)
+        rows.append(
+            {
+                "index": op.index,
+                "time": op.time,
+                "time_error": op.time_error,
+                "process": visible(str(op.process)),
+                "type": op.type,
+                "f": visible(op.f),
+                "summary": _summary(op, value),
+                "json": text if len(text) <= PRETTY_MAX else text[:PRETTY_MAX] + " ... (the rest is in the history)",
+                "error": visible(op.error or ""),
+                "proof": op.index in proofs,
+                "gap": previous is not None and op.index != previous + 1,
+            }
+        )
+        previous = op.index
+    return rows
+
+
+def _summary(op: Op, value: dict[str, Any]) -> str:
+    if op.f == "state":
+        epoch = value.get("epoch")
+        role = f"{value.get('role')} {value.get('phase')}" + (f" epoch {epoch}" if epoch is not None else "")
+        return visible(f"{role}{', established' if value.get('established') else ''}: {value.get('reason') or ''}")
+    if op.process == "nemesis":
+        hosts = value.get("hosts")
+        return visible(f"{value.get('fault')} {value.get('step')} on {' '.join(map(str, hosts)) if hosts else '-'}")
+    text = compact(op.value)
+    return text if len(text) <= 160 else text[:160] + " ..."
+
+
+# ---- tables --------------------------------------------------------------------------------------------------------
+
+
+def _run(found: _Collected) -> dict[str, Any]:
+    run = found.run
+    settings = {k.replace("_", " "): _stat(v) for k, v in mapping(run.get("settings")).items()}
+    bounds = {k: _stat(v) for k, v in mapping(run.get("bounds")).items()}
+    return {
+        "name": visible(str(run.get("name") or "a run")),
+        "system": visible(str(run.get("system") or "")),
+        "seed": _stat(run.get("seed")),
+        "quorum": _stat(mapping(run.get("quorum")).get("kind")),
+        "settings": settings,
+        "bounds": bounds,
+        "end": found.end,
+        "ops": found.ops,
+        "phases": found.phases,
+    }
+
+
+def _hosts(found: _Collected) -> list[dict[str, str]]:
+    ensemble = mapping(found.run.get("ensemble"))
+    return [
+        {
+            "name": host,
+            "shown": visible(host),
+            "sid": _stat(mapping(ensemble.get(host)).get("sid")),
+            "role": _stat(mapping(ensemble.get(host)).get("role")) or "participant",
+        }
+        for host in found.lanes
+    ]
+
+
+def _in_force(faults: list[Fault], since: int, until: int, end: int) -> list[str]:
+    found = []
+    for fault in faults:
+        a, b = fault.possible(end)
+        if fault.happened and a <= until and b >= since:
+            found.append(fault.id)
+    return found[:12]
+
+
+def _reigns(reigns: list[Reign], hosts: dict[str, dict[str, str]]) -> dict[str, Any]:
+    holders: dict[int, set[str]] = {}
+    for reign in reigns:
+        holders.setdefault(reign.epoch, set()).add(reign.host)
+    rows = [
+        {
+            "epoch": reign.epoch,
+            "host": hosts[reign.host]["shown"],
+            "sid": hosts[reign.host]["sid"],
+            "index": reign.index,
+            "elected": reign.elected,
+            "since": reign.since,
+            "serving": reign.serving,
+            "until": reign.until,
+            "ended_by": reign.ended_by,
+            "votes": [visible(s) for s in reign.votes],
+            "acks": [visible(s) for s in reign.acks],
+            "newleader_acks": [visible(s) for s in reign.newleader_acks],
+            "empty_before": reign.empty_before,
+            "faults": [visible(f) for f in reign.faults],
+            "shared": len(holders[reign.epoch]) > 1,
+        }
+        for reign in reigns
+    ]
+    return _shortened(rows, lambda row: row["shared"] * 10**18 + row["empty_before"], lambda row: row["since"])
+
+
+def _faults(faults: list[Fault], end: int) -> dict[str, Any]:
+    rows = [
+        {
+            "id": visible(fault.id),
+            "kind": visible(fault.kind),
+            "group": fault.group,
+            "index": fault.index,
+            "hosts": [visible(h) for h in fault.hosts],
+            "links": [(visible(h), [visible(p) for p in ps]) for h, ps in fault.links.items()],
+            "params": visible(fault.params),
+            "asked": fault.asked,
+            "began": fault.began,
+            "undo_asked": fault.undo_asked,
+            "undone": fault.undone,
+            "lasted": fault.possible(end)[1] - fault.possible(end)[0] if fault.happened else None,
+            "outcome": fault.outcome,
+            "error": fault.error,
+            "evidence": [(visible(h), _cut(e)) for h, e in fault.evidence],
+            "undo_evidence": [(visible(h), _cut(e)) for h, e in fault.undo_evidence],
+            "steps": fault.steps,
+        }
+        for fault in faults
+    ]
+    short = _shortened(rows, lambda row: row["outcome"] != "verified", lambda row: row["index"])
+    short["kinds"] = len({f.kind for f in faults if f.outcome == "verified"})
+    short["verified"] = sum(f.outcome == "verified" for f in faults)
+    short["failed"] = sum(f.outcome == "failed" for f in faults)
+    return short
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 600 else text[:600] + " ..."
+
+
+def _shortened(rows: list[dict[str, Any]], worth: Any, place: Any) -> dict[str, Any]:
+    """At most ROWS_MAX rows, those that are worth most, in their order; and how many there are."""
+    kept = rows if len(rows) <= ROWS_MAX else sorted(sorted(rows, key=worth, reverse=True)[:ROWS_MAX], key=place)
+    return {"rows": kept, "all": len(rows)}
+
+
+def _median(numbers: list[int]) -> int:
+    return sorted(numbers)[len(numbers) // 2] if numbers else 0
+
+
+def _notes(found: _Collected, repaired: list[str], verdict: Verdict) -> list[str]:
+    notes = [str(note) for note in verdict.get("notes") or []]
+    notes += [note for note in repaired if note not in notes]
+    if not found.complete:
+        notes.append("The history has no end: the controller died, or the run is still going on.")
+    for f, count in found.others.most_common(20):
+        notes.append(f"{count} ops of a kind that this report does not know: {f}.")
+    if found.strings.full:
+        notes.append("Some reasons and votes were left out to keep this file small; they are in the history.")
+    if found.evidence.full:
+        notes.append("Some evidence was left out to keep this file small; it is in the history, by op index.")
+    return [visible(note) for note in notes]
+
+
+# ---- the timeline --------------------------------------------------------------------------------------------------
+
+
+def _data(
+    found: _Collected,
+    faults: list[Fault],
+    reigns: list[Reign],
+    gaps: list[tuple[int, int]],
+    violations: list[dict[str, Any]],
+    hosts: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Times are whole microseconds; a host is its place in `hosts`."""
+    place = {host["name"]: i for i, host in enumerate(hosts)}
+    end = found.end
+    drawn = [f for f in faults if f.happened and f.asked is not None]
+    return {
+        "end": end // US,
+        "hosts": [{"name": h["shown"], "sid": h["sid"], "role": h["role"]} for h in hosts],
+        "texts": found.strings.texts,
+        "evidence": found.evidence.texts,
+        "lanes": [lane.columns() for lane in found.lanes.values()],
+        "phases": [{"t": t // US, "name": name, "more": more} for t, name, more in found.phases],
+        "faults": [
+            {
+                "id": visible(f.id),
+                "kind": visible(f.kind),
+                "group": f.group,
+                "what": visible(f.params),
+                "i": f.index,
+                "t": [(f.possible(end)[0] if t is None else t) // US for t in (f.asked, f.began)]
+                + [(end if t is None else t) // US for t in (f.undo_asked, f.undone)],
+                "hosts": [place[h] for h in _hit(f) if h in place],
+                "from": {str(place[h]): [visible(p) for p in ps] for h, ps in f.links.items() if h in place},
+            }
+            for f in drawn
+        ],
+        "reigns": {
+            "e": [r.epoch for r in reigns],
+            "h": [place[r.host] for r in reigns],
+            "a": [r.since // US for r in reigns],
+            "b": [(end if r.until is None else r.until) // US for r in reigns],
+        },
+        "empty": [[a // US, b // US] for a, b in gaps],
+        "violations": [
+            {"n": v["number"], "t": v["time"] // US, "promise": v["promise"], "message": v["message"]}
+            for v in violations
+            if v["time"] is not None
+        ],
+        "clients": found.clients.columns(),
+    }
+
+
+def _hit(fault: Fault) -> list[str]:
+    """The hosts whose lanes a fault is drawn on: where it is in place, or whom its effects name."""
+    hit = dict.fromkeys(fault.hosts)
+    hit.update(dict.fromkeys(fault.links))
+    for effect in fault.effects:
+        for named in effect.values():
+            if isinstance(named, list | dict):
+                hit.update(dict.fromkeys(str(h) for h in named))
+    return list(hit)

@@ -1,0 +1,138 @@
+"""What went wrong on purpose: each fault from when it was asked for until it was verified to be over.
+
+A fault has four times.  It is *possible* from when its start was asked for, *certain* from when every host had verified
+it, certain no longer from when its end was asked for, and *over* from when that was verified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from checker.history import Op
+from harness.report.columns import compact, mapping, visible
+
+_KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links"}
+
+GROUPS = {
+    "partition": "cut",
+    "flap": "cut",
+    "kill": "down",
+    "stop": "down",
+    "host-kill": "down",
+    "pause": "paused",
+    "clock": "clock",
+    "loss": "poor",
+    "rate": "poor",
+    "delay": "poor",
+    "reorder": "poor",
+    "duplicate": "poor",
+    "corrupt": "poor",
+}
+"""How a kind of fault is drawn.  A kind that is not named here is drawn by its effects."""
+
+_EFFECTS = {"down": "down", "paused": "paused", "drops": "cut", "degraded": "poor", "clock": "clock"}
+
+
+@dataclass
+class Fault:
+    """One fault; times in nanoseconds of the run, None where it did not come so far."""
+
+    id: str
+    kind: str
+    index: int
+    hosts: list[str] = field(default_factory=list)
+    effects: list[dict[str, Any]] = field(default_factory=list)
+    links: dict[str, list[str]] = field(default_factory=dict)
+    params: str = ""
+    asked: int | None = None
+    began: int | None = None
+    undo_asked: int | None = None
+    undone: int | None = None
+    outcome: str = "unknown"
+    error: str = ""
+    evidence: list[tuple[str, str]] = field(default_factory=list)
+    undo_evidence: list[tuple[str, str]] = field(default_factory=list)
+    steps: int = 0
+
+    @property
+    def group(self) -> str:
+        """cut, down, paused, clock, poor or other."""
+        if self.kind in GROUPS:
+            return GROUPS[self.kind]
+        named = [_EFFECTS[name] for effect in self.effects for name in effect if name in _EFFECTS]
+        return named[0] if named else "other"
+
+    @property
+    def happened(self) -> bool:
+        """Whether it is to be drawn: what was refused never held."""
+        return self.outcome != "failed"
+
+    def possible(self, end: int) -> tuple[int, int]:
+        """From when to when it may have held, in a run that ended at `end`."""
+        start = next((t for t in (self.asked, self.began, self.undo_asked, self.undone) if t is not None), 0)
+        return start, end if self.undone is None else self.undone
+
+    def takes_down(self) -> list[str]:
+        """The hosts whose server it takes down."""
+        return [host for effect in self.effects for host in effect.get("down", []) if isinstance(host, str)]
+
+
+class Faults:
+    """Collects the nemesis' ops into faults, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, Fault] = {}
+
+    def feed(self, op: Op) -> None:
+        value = mapping(op.value)
+        name = str(value.get("fault") or f"{op.f} (op {op.index})")
+        fault = self.faults.get(name)
+        if fault is None:
+            fault = self.faults[name] = Fault(name, op.f, op.index)
+        step = value.get("step", "start")
+        if step == "start":
+            self._start(fault, op, value)
+        elif step == "stop":
+            self._stop(fault, op, value)
+        else:
+            fault.steps += op.type == "ok"
+
+    def _start(self, fault: Fault, op: Op, value: dict[str, Any]) -> None:
+        fault.hosts = _hosts(value) or fault.hosts
+        if isinstance(value.get("effects"), list):
+            fault.effects = [mapping(effect) for effect in value["effects"]]
+        links = value.get("grudge") or value.get("links")
+        if isinstance(links, dict):
+            fault.links = {str(k): [str(p) for p in v] for k, v in links.items() if isinstance(v, list)}
+        params = {k: v for k, v in value.items() if k not in _KNOWN}
+        fault.params = ", ".join(
+            f"{k.replace('_', ' ')} {v if isinstance(v, str) else compact(v)}" for k, v in params.items()
+        )
+        fault.evidence = _by_host(value.get("evidence")) or fault.evidence
+        if op.error:
+            fault.error = visible(op.error)
+        if op.type == "invoke":
+            fault.asked = op.time if fault.asked is None else fault.asked
+        elif op.type == "ok":
+            fault.began, fault.outcome = op.time, "verified"
+        elif op.type == "fail":
+            fault.outcome = "failed"
+
+    def _stop(self, fault: Fault, op: Op, value: dict[str, Any]) -> None:
+        fault.undo_evidence = _by_host(value.get("evidence")) or fault.undo_evidence
+        if op.error:
+            fault.error = visible(op.error)
+        if op.type == "invoke":
+            fault.undo_asked = op.time if fault.undo_asked is None else fault.undo_asked
+        elif op.type == "ok":
+            fault.undone = op.time
+
+
+def _hosts(value: dict[str, Any]) -> list[str]:
+    hosts = value.get("hosts")
+    return [str(host) for host in hosts] if isinstance(hosts, list) else []
+
+
+def _by_host(evidence: Any) -> list[tuple[str, str]]:
+    return [(str(host), compact(shown)) for host, shown in sorted(mapping(evidence).items())]

@@ -1,0 +1,108 @@
+"""The page itself: the view rendered into one file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from harness.report.build import build
+
+_MS = 1_000_000
+_S = 1_000 * _MS
+
+
+def write_report(
+    history_path: str | Path,
+    verdict: Any,
+    out_path: str | Path,
+    rerun_command: str,
+    title: str | None = None,
+) -> Path:
+    """Writes the report of one run to `out_path`, whole or not at all, and returns that path.
+
+    `history_path` is a history file or a run's folder.  `verdict` is a `checker.verdict.Verdict`, or the object that its
+    `to_json` gives (what results.json holds).  `rerun_command` is the shell command that runs it again, shown as it
+    is.  `title` stands in the browser's title and above the verdict; it is the run's name if None.
+
+    Raises checker.history.HistoryError when the history cannot be read, and OSError when the report cannot be written.
+    """
+    judged: Mapping[str, Any] = verdict if isinstance(verdict, Mapping) else verdict.to_json()
+    view = build(Path(history_path), judged)
+    out = Path(out_path)
+    half = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        half.write_text(render(view, rerun_command, title), encoding="utf-8", errors="replace")
+        half.replace(out)
+    finally:
+        half.unlink(missing_ok=True)
+    return out
+
+
+def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None) -> str:
+    """The page of a view (`build.build`), as text."""
+    files = resources.files("harness.report")
+    style = (files / "static" / "report.css").read_text(encoding="utf-8")
+    script = (files / "static" / "timeline.js").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(clock=clock, lasting=lasting, short=short)
+    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        view,
+        title=title or view["run"]["name"],
+        rerun=rerun_command,
+        style=Markup(style),  # noqa: S704 - our own files, and none of them holds a closing tag (tested)
+        script=Markup(script),  # noqa: S704
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# ---- how times are written -----------------------------------------------------------------------------------------
+
+
+def clock(ns: int | None) -> str:
+    """When, since the run began: `9.350 s`, or `12:09.350` from the first minute on."""
+    if ns is None:
+        return "–"
+    if abs(ns) < 60 * _S:
+        return f"{ns / _S:.3f} s"
+    minutes, rest = divmod(ns // _MS, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{minutes:02}:{rest / 1000:06.3f}" if hours else f"{minutes}:{rest / 1000:06.3f}"
+    return f"{hours}:{tail}" if hours else tail
+
+
+def lasting(ns: int | None) -> str:
+    """How long: `412 ms`, `3.21 s`, `2 min 5 s`, `1 h 2 min`."""
+    if ns is None:
+        return "–"
+    if ns < _S:
+        return f"{ns / _MS:.0f} ms"
+    if ns < 60 * _S:
+        return f"{ns / _S:.2f} s"
+    seconds = ns // _S
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def short(number: int) -> str:
+    """A count with its thousands set apart by a thin space."""
+    return f"{number:,}".replace(",", "\u202f")
