@@ -179,14 +179,15 @@ class Crash(BaseException):
 class CrashingOs:
     """The `os` module until its n-th change of a file, where the power goes.
 
-    `torn` is the share of a write that reaches the disk.  A rename is lost unless its folder was synced after it
-    (`lose_renames`): the operating system may keep it in memory until then.
+    `torn` is the share of the last write that reaches the disk.  With `lose_unsynced`, what was written before and not
+    synced is lost, and so is a rename whose folder was not: the operating system may keep both in memory until then.
     """
 
-    def __init__(self, crash_at: int, torn: float, lose_renames: bool) -> None:
+    def __init__(self, crash_at: int, torn: float, lose_unsynced: bool) -> None:
         self.left = crash_at
         self.torn = torn
-        self.lose_renames = lose_renames
+        self.lose_unsynced = lose_unsynced
+        self.synced_size: dict[str, int] = {}
         self.renamed: list[tuple[str, str, bytes | None, bytes]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -197,7 +198,9 @@ class CrashingOs:
         return self.left < 0
 
     def _crash(self) -> None:
-        if self.lose_renames:
+        if self.lose_unsynced:
+            for path, size in self.synced_size.items():
+                os.truncate(path, size)
             for source, target, before, content in reversed(self.renamed):
                 Path(source).write_bytes(content)
                 Path(target).unlink() if before is None else Path(target).write_bytes(before)
@@ -207,6 +210,7 @@ class CrashingOs:
         if self._step():
             os.write(fd, bytes(data)[: int(len(data) * self.torn)])
             self._crash()
+        self.synced_size.setdefault(os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size)
         return os.write(fd, data)
 
     def rename(self, source: str, target: str) -> None:
@@ -214,12 +218,15 @@ class CrashingOs:
             self._crash()
         before = Path(target).read_bytes() if os.path.exists(target) else None
         self.renamed.append((source, target, before, Path(source).read_bytes()))
+        if source in self.synced_size:
+            self.synced_size[target] = self.synced_size.pop(source)
         os.rename(source, target)
 
     def fsync(self, fd: int) -> None:
         if self._step():
             self._crash()
         os.fsync(fd)
+        self.synced_size.pop(os.readlink(f"/proc/self/fd/{fd}"), None)
         if os.path.isdir(f"/proc/self/fd/{fd}"):
             self.renamed.clear()
 
@@ -227,6 +234,7 @@ class CrashingOs:
         if self._step():
             self._crash()
         os.fdatasync(fd)
+        self.synced_size.pop(os.readlink(f"/proc/self/fd/{fd}"), None)
 
 
 LIFE: list[StorageEffect] = [
@@ -274,13 +282,13 @@ def test_a_crash_at_any_instant_leaves_what_was_said_to_be_done_and_nothing_but_
         disk.perform(effect)
         states.append(disk.load())
     folder = tmp_path / "server"
-    for torn, lose_renames in ((0.0, False), (0.4, True), (1.0, True), (1.0, False)):
+    for torn, lose_unsynced in ((0.0, False), (0.4, True), (1.0, True), (1.0, False)):
         crashed_in, complete = set(), False
         for crash_at in range(200):
-            done, complete = live(folder, monkeypatch, (crash_at, torn, lose_renames))
+            done, complete = live(folder, monkeypatch, (crash_at, torn, lose_unsynced))
             crashed_in.add(done)
             found = restart(folder)
-            assert found in states[done : done + 2], (crash_at, torn, lose_renames, done, found)
+            assert found in states[done : done + 2], (crash_at, torn, lose_unsynced, done, found)
             write(folder, *LIFE[states.index(found, done) :])
             assert restart(folder) == states[-1]
             shutil.rmtree(folder)
