@@ -63,7 +63,7 @@ class Servers:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, no locks)
                 )
 
     def kill(self, host: str, number: signal.Signals = signal.SIGKILL) -> None:
@@ -110,7 +110,7 @@ class Servers:
         return result
 
     def wait_until_all_serve(self, *hosts: str, deadline_s: float = 40.0) -> str:
-        """Wait until one of these hosts (all by default) leads and the others follow, in broadcast; returns the leader."""
+        """Wait until one of these hosts (by default all) leads and the others follow, in broadcast: the leader."""
 
         def settled() -> str | None:
             states = {host: self.peer_state(host) for host in hosts or self.hosts}

@@ -6,13 +6,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from harness.zkclient import NO_NODE, WATCH_XID, Client, Failed, Unknown, ZooKeeperError, four_letter_word
 
-Peer = Callable[[socket.socket], None]
+Pair = tuple[socket.socket, socket.socket]
 CONNECTED = struct.pack(">iiqi16s?", 0, 6000, 77, 16, bytes(16), False)
 
 
@@ -30,7 +30,7 @@ def read_packet(peer: socket.socket) -> bytes:
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[Pair]:
     ours, theirs = socket.socketpair()
     theirs.settimeout(20)
     yield ours, theirs
@@ -38,7 +38,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     theirs.close()
 
 
-def connected(pair: tuple[socket.socket, socket.socket], deadline_s: float = 10.0) -> tuple[Client, socket.socket]:
+def connected(pair: Pair, deadline_s: float = 10.0) -> tuple[Client, socket.socket]:
     ours, theirs = pair
     theirs.sendall(packet(CONNECTED))
     client = Client.connect(ours, deadline_s)
@@ -46,7 +46,7 @@ def connected(pair: tuple[socket.socket, socket.socket], deadline_s: float = 10.
     return client, theirs
 
 
-def test_a_session_takes_its_id_and_time_out_from_the_answer(pair):
+def test_a_session_takes_its_id_and_time_out_from_the_answer(pair: Pair) -> None:
     client, _ = connected(pair)
     assert (client.session, client.session_timeout_ms, client.usable) == (77, 6000, True)
 
@@ -62,7 +62,7 @@ def test_a_session_takes_its_id_and_time_out_from_the_answer(pair):
     ],
     ids=["closed", "short", "refused", "negative-length", "huge-length"],
 )
-def test_no_session_means_that_nothing_can_have_happened(pair, answer):
+def test_no_session_means_that_nothing_can_have_happened(pair: Pair, answer: bytes) -> None:
     ours, theirs = pair
     theirs.sendall(answer)
     theirs.shutdown(socket.SHUT_WR)
@@ -71,7 +71,7 @@ def test_no_session_means_that_nothing_can_have_happened(pair, answer):
     assert ours.fileno() == -1, "the connection is closed, not leaked"
 
 
-def test_an_error_code_that_says_so_is_failed_and_the_session_lives_on(pair):
+def test_an_error_code_that_says_so_is_failed_and_the_session_lives_on(pair: Pair) -> None:
     client, theirs = connected(pair)
     theirs.sendall(reply(1, NO_NODE) + reply(2, body=struct.pack(">i1s", 1, b"x")))
     with pytest.raises(Failed, match=r"NoNode") as caught:
@@ -81,7 +81,7 @@ def test_an_error_code_that_says_so_is_failed_and_the_session_lives_on(pair):
 
 
 @pytest.mark.parametrize("code", [-1, -4, -7, -999], ids=["SystemError", "ConnectionLoss", "OperationTimeout", "new"])
-def test_an_error_code_that_leaves_it_open_is_unknown_and_ends_the_session(pair, code):
+def test_an_error_code_that_leaves_it_open_is_unknown_and_ends_the_session(pair: Pair, code: int) -> None:
     client, theirs = connected(pair)
     theirs.sendall(reply(1, code))
     with pytest.raises(Unknown):
@@ -96,7 +96,7 @@ def test_an_error_code_that_leaves_it_open_is_unknown_and_ends_the_session(pair,
     [b"", reply(1)[:10], reply(9), packet(b"\0" * 8), reply(1, body=struct.pack(">i", 99)), struct.pack(">i", -1)],
     ids=["closed", "cut", "another-xid", "short-header", "cut-body", "negative-length"],
 )
-def test_a_request_without_a_whole_answer_is_unknown(pair, answer):
+def test_a_request_without_a_whole_answer_is_unknown(pair: Pair, answer: bytes) -> None:
     client, theirs = connected(pair)
     theirs.sendall(answer)
     theirs.shutdown(socket.SHUT_WR)
@@ -105,14 +105,14 @@ def test_a_request_without_a_whole_answer_is_unknown(pair, answer):
     assert not client.usable
 
 
-def test_pings_and_watches_between_request_and_answer_are_passed_over(pair):
+def test_pings_and_watches_between_request_and_answer_are_passed_over(pair: Pair) -> None:
     client, theirs = connected(pair)
     theirs.sendall(reply(-2) + reply(WATCH_XID, body=b"event") + reply(1, body=struct.pack(">i1s", 1, b"x"), zxid=9))
     assert client.get_data("/a") == b"x"
     assert client.last_zxid == 9
 
 
-def test_a_peer_that_drips_bytes_does_not_stretch_the_deadline(pair):
+def test_a_peer_that_drips_bytes_does_not_stretch_the_deadline(pair: Pair) -> None:
     client, theirs = connected(pair)
     stop = threading.Event()
 
@@ -134,13 +134,13 @@ def test_a_peer_that_drips_bytes_does_not_stretch_the_deadline(pair):
         thread.join()
 
 
-def test_a_peer_that_reads_nothing_does_not_hold_a_send_for_ever(pair):
+def test_a_peer_that_reads_nothing_does_not_hold_a_send_for_ever(pair: Pair) -> None:
     client, _ = connected(pair, deadline_s=0.5)
     with pytest.raises(Unknown, match="sending"):
         client.create("/a", bytes(32 << 20))
 
 
-def test_abort_wakes_a_waiting_call(pair):
+def test_abort_wakes_a_waiting_call(pair: Pair) -> None:
     client, theirs = connected(pair, deadline_s=120)
 
     def abort_when_asked() -> None:
@@ -154,7 +154,7 @@ def test_abort_wakes_a_waiting_call(pair):
     thread.join()
 
 
-def test_a_four_letter_word_gives_the_whole_answer_and_an_endless_one_fails(pair):
+def test_a_four_letter_word_gives_the_whole_answer_and_an_endless_one_fails(pair: Pair) -> None:
     ours, theirs = pair
     theirs.sendall(b"Mode: leader\n")
     theirs.shutdown(socket.SHUT_WR)
@@ -166,6 +166,6 @@ def test_a_four_letter_word_gives_the_whole_answer_and_an_endless_one_fails(pair
         four_letter_word(ours, "srvr", 0.2)
 
 
-def test_errors_of_every_kind_are_zookeeper_errors():
+def test_errors_of_every_kind_are_zookeeper_errors() -> None:
     assert issubclass(Failed, ZooKeeperError)
     assert issubclass(Unknown, ZooKeeperError)

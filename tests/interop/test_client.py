@@ -10,7 +10,7 @@ from harness.zkclient import NO_NODE, NODE_EXISTS, Failed, Unknown
 from tests.ensembles import Servers
 
 
-def test_what_is_created_through_one_server_is_read_through_another(zookeeper: Servers):
+def test_what_is_created_through_one_server_is_read_through_another(zookeeper: Servers) -> None:
     with zookeeper.client("n1") as one, zookeeper.client("n2") as two:
         assert one.create("/client", b"parent") == "/client"
         for name in ("a", "b"):
@@ -26,7 +26,7 @@ def test_what_is_created_through_one_server_is_read_through_another(zookeeper: S
         two.ping()
 
 
-def test_what_zookeeper_refuses_surely_did_not_happen(zookeeper: Servers):
+def test_what_zookeeper_refuses_surely_did_not_happen(zookeeper: Servers) -> None:
     with zookeeper.client("n3") as client:
         client.create("/refused", b"")
         with pytest.raises(Failed) as twice:
@@ -40,7 +40,7 @@ def test_what_zookeeper_refuses_surely_did_not_happen(zookeeper: Servers):
             client.create("not a path", b"")
 
 
-def test_a_stopped_server_leaves_a_write_unknown_within_the_deadline(zookeeper: Servers):
+def test_a_stopped_server_leaves_a_write_unknown_within_the_deadline(zookeeper: Servers) -> None:
     with zookeeper.client("n1") as client:
         zookeeper.kill("n1", signal.SIGSTOP)
         try:
@@ -52,7 +52,7 @@ def test_a_stopped_server_leaves_a_write_unknown_within_the_deadline(zookeeper: 
     zookeeper.wait_until_all_serve()
 
 
-def test_four_letter_words_answer(zookeeper: Servers):
+def test_four_letter_words_answer(zookeeper: Servers) -> None:
     assert zookeeper.ask("n1", "ruok") == "imok"
     assert "Mode: " in zookeeper.ask("n1", "srvr")
     assert sorted(zookeeper.states().values()) == ["following - broadcast"] * 2 + ["leading - broadcast"]

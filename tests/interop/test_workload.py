@@ -15,7 +15,7 @@ from harness.workload import Workload, ranges
 from tests.ensembles import Servers
 
 
-def started(servers: Servers, history: Writer, **settings: float) -> Workload:
+def started(servers: Servers, history: Writer, deadline_s: float) -> Workload:
     began = time.monotonic_ns()
     return Workload(
         servers.hosts,
@@ -24,13 +24,13 @@ def started(servers: Servers, history: Writer, **settings: float) -> Workload:
         lambda: time.monotonic_ns() - began,
         workers=3,
         rate_per_s=60,
-        **settings,
+        deadline_s=deadline_s,
     )
 
 
 def test_no_acknowledged_write_is_missing_after_faults_and_every_operation_ends_once(
     zookeeper: Servers, tmp_path: Path
-):
+) -> None:
     path = tmp_path / "history.jsonl"
     with Writer(path) as history:
         workload = started(zookeeper, history, deadline_s=1.0)
@@ -92,7 +92,7 @@ def one_thing_after_the_other(ops: list[Op]) -> None:
         assert all(op.type != "info" for op in mine[:-1]), "a process ends with what it does not know"
 
 
-def test_stopping_does_not_wait_for_a_server_that_answers_nothing(zookeeper: Servers, tmp_path: Path):
+def test_stopping_does_not_wait_for_a_server_that_answers_nothing(zookeeper: Servers, tmp_path: Path) -> None:
     before = threading.active_count()
     with Writer(tmp_path / "history.jsonl") as history:
         workload = started(zookeeper, history, deadline_s=120.0)
@@ -115,5 +115,5 @@ def test_stopping_does_not_wait_for_a_server_that_answers_nothing(zookeeper: Ser
     ("values", "expected"),
     [([], []), ([3], [[3, 3]]), ([3, 1, 2], [[1, 3]]), ([1, 2, 4, 4, 7, 8], [[1, 2], [4, 4], [7, 8]])],
 )
-def test_values_are_given_as_ranges(values: list[int], expected: list[list[int]]):
+def test_values_are_given_as_ranges(values: list[int], expected: list[list[int]]) -> None:
     assert ranges(values) == expected
