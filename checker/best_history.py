@@ -1,0 +1,345 @@
+"""Promise `best-history`: a leader starts from the best history of some quorum, and nothing that was committed is lost.
+
+Two rules, from two sides:
+
+1.  *By what leaders show.*  An established leader's own (current epoch, last zxid), at its election, is at least that of
+    some quorum: among its epoch acks, those that are not better than its own `own`, itself included, hold a quorum.  (It is
+    what makes its history contain every committed transaction: a committed one is on a quorum, and two quorums meet.)
+
+2.  *By what clients saw.*  Clients create values, each a number used once.  A value is *owed* once its create was
+    acknowledged (`ok`), or once any read returned it: whether it was acknowledged or not, it was committed then.  A final
+    read, which is a `read-all` of one server, after a sync, invoked in phase `all` or `end`, returns every value that was owed when it was invoked.
+    A value that a read returns and no client ever tried to create is a violation as well.
+
+        create 7  invoke   ok                                        7 is owed from here on
+        create 8  invoke         info                                8 may or may not be there ...
+        read 8                         ok [8,8]                      ... and is owed from here on
+        read-all on n2                          ok [[1,6],[8,8]]     7 is lost on n2
+
+    Reads in between need not return what is owed: ZooKeeper's reads may be stale.  Of several final reads of a server
+    the last one counts.
+
+Clients are the controller's own, so their ops have one clock, and the file's order is their order.
+
+Memory: one byte a value that was tried, in pages (10 million values: 10 MB), so nothing is kept of an op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from checker.evidence import sids_of
+from checker.fitness import World
+from checker.history import Op
+from checker.promise import Result, Violations
+from checker.values import State, ValueProblem
+
+UNTRIED, TRIED, FAILED, OWED = range(4)
+_PAGE_BITS = 16
+_PAGE = 1 << _PAGE_BITS
+_OWED_PAGE = bytes([OWED]) * _PAGE
+
+LISTED_MAX = 100
+"""Values that are named in a violation; the rest is counted."""
+
+Ranges = list[tuple[int, int]]
+
+
+class Values:
+    """What is known of each value: untried, tried, failed or owed; one byte each, in pages."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, bytearray] = {}
+
+    def __getitem__(self, value: int) -> int:
+        page = self.pages.get(value >> _PAGE_BITS)
+        return page[value & (_PAGE - 1)] if page is not None else UNTRIED
+
+    def __setitem__(self, value: int, what: int) -> None:
+        page = self.pages.get(value >> _PAGE_BITS)
+        if page is None:
+            page = self.pages[value >> _PAGE_BITS] = bytearray(_PAGE)
+        page[value & (_PAGE - 1)] = what
+
+    def inside(self, ranges: Ranges) -> Iterator[tuple[int, int, int]]:
+        """The parts of existing pages that `ranges` cover: page number, first, one past the last."""
+        for first, last in ranges:
+            low, high = first >> _PAGE_BITS, last >> _PAGE_BITS
+            numbers: Iterable[int] = range(low, high + 1)
+            if high - low > len(self.pages):
+                numbers = [number for number in sorted(self.pages) if low <= number <= high]
+            for number in numbers:
+                if number in self.pages:
+                    base = number << _PAGE_BITS
+                    yield number, max(first - base, 0), min(last + 1 - base, _PAGE)
+
+    def outside(self, ranges: Ranges) -> Iterator[tuple[int, int, int]]:
+        """The parts of existing pages that `ranges` do not cover."""
+        gaps, begin = [], 0
+        for first, last in ranges:
+            if first > begin:
+                gaps.append((begin, first - 1))
+            begin = last + 1
+        gaps.append((begin, ((max(self.pages, default=0) + 1) << _PAGE_BITS) + begin))
+        return self.inside(gaps)
+
+    def owed_outside(self, ranges: Ranges) -> Iterator[int]:
+        """The owed values that `ranges` do not cover, in order."""
+        for number, begin, end in self.outside(ranges):
+            page = self.pages[number]
+            at = page.find(OWED, begin, end)
+            while at >= 0:
+                yield (number << _PAGE_BITS) + at
+                at = page.find(OWED, at + 1, end)
+
+    def untried_inside(self, ranges: Ranges) -> tuple[int, list[int]]:
+        """How many values of `ranges` nobody tried, and the first of them."""
+        count = sum(last - first + 1 for first, last in ranges)
+        for number, begin, end in self.inside(ranges):
+            page = self.pages[number]
+            count -= end - begin - page.count(UNTRIED, begin, end)
+        named: list[int] = []
+        if count:
+            for first, last in ranges:
+                for value in range(first, last + 1):
+                    if self[value] == UNTRIED:
+                        named.append(value)
+                        if len(named) == min(count, LISTED_MAX):
+                            return count, named
+        return count, named
+
+    def owe(self, ranges: Ranges) -> None:
+        """Every value of `ranges` that somebody tried is owed from now on."""
+        for number, begin, end in self.inside(ranges):
+            page = self.pages[number]
+            if page.count(UNTRIED, begin, end) == 0:
+                page[begin:end] = _OWED_PAGE[: end - begin]
+            else:
+                for at in range(begin, end):
+                    if page[at] != UNTRIED:
+                        page[at] = OWED
+
+
+class FinalRead:
+    """The last final read of a server: what it lacks."""
+
+    def __init__(self, op: Op, missing: int, named: list[int]) -> None:
+        self.op = op
+        self.missing = missing
+        self.named = named
+
+
+class BestHistory:
+    """`feed` takes what servers report, in order; `client` and `phase` take their ops in the file's order."""
+
+    name = "best-history"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations = Violations(self.name)
+        self.values = Values()
+        self.acknowledged = 0
+        self.tried = 0
+        self.reads = 0
+        self.phase: str | None = None
+        self.open_reads: dict[int | str, tuple[str | None, list[int]]] = {}
+        """client -> the phase in which it invoked its read-all, and the values that came to be owed since."""
+        self.final_reads: dict[str, FinalRead] = {}
+        self.phantoms: list[tuple[Op, int, list[int]]] = []
+        self.created_at: dict[int, list[int]] = {}
+        """For values that a violation names: the ops that say they are owed (`explain` finds them)."""
+        self.leaders_judged: set[tuple[str, int | None]] = set()
+        self.leaders = 0
+
+    # ---- by what clients saw ----
+
+    def client(self, op: Op) -> bool:
+        """A client's op.  False: an `f` that this checker does not know.  Raises ValueProblem."""
+        f, value = op.f, op.value
+        if f == "create":
+            if value.__class__ is not int or value < 0:
+                raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
+            if op.type == "invoke":
+                self.tried += 1
+                if self.values[value] == UNTRIED:
+                    self.values[value] = TRIED
+            elif op.type == "ok":
+                self.acknowledged += 1
+                self._owe(value)
+            elif op.type == "fail" and self.values[value] != OWED:
+                self.values[value] = FAILED
+            return True
+        if f == "read":
+            if op.type == "ok":
+                self._read(op)
+            return True
+        if f == "read-all":
+            if op.type == "invoke":
+                self.open_reads[op.process] = (self.phase, [])
+            else:
+                asked, since = self.open_reads.pop(op.process, (self.phase, []))
+                if op.type == "ok":
+                    self._read_all(op, asked, since)
+            return True
+        return False
+
+    def _owe(self, value: int) -> None:
+        if self.values[value] != OWED:
+            self.values[value] = OWED
+            for _, since in self.open_reads.values():
+                since.append(value)
+
+    def _read(self, op: Op) -> None:
+        value = op.value
+        if not isinstance(value, list) or len(value) != 2 or value[0].__class__ is not int or value[0] < 0:
+            raise ValueProblem(f"the value of 'read' has to be [key, result], not {value!r}")
+        key, result = value
+        self.reads += 1
+        if result is None:
+            return
+        if result.__class__ is int and result != key:
+            message = f"a read of {key} returned {result} (op {op.index})"
+            self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)
+        elif self.values[key] == UNTRIED:
+            self._phantom(op, 1, [key])
+        else:
+            self._owe(key)
+
+    def _read_all(self, op: Op, asked: str | None, since: list[int]) -> None:
+        ranges = ranges_of(op.value)
+        if op.server not in self.world.run.ensemble:
+            raise ValueProblem(f"'read-all' needs \"server\", a host of the run's ensemble, not {op.server!r}")
+        self.reads += 1
+        count, named = self.values.untried_inside(ranges)
+        if count:
+            self._phantom(op, count, named)
+        if asked in ("all", "end"):
+            concurrent = set(since)
+            missing = 0
+            listed: list[int] = []
+            for value in self.values.owed_outside(ranges):
+                if value not in concurrent:
+                    missing += 1
+                    if len(listed) < LISTED_MAX:
+                        listed.append(value)
+            self.final_reads[str(op.server)] = FinalRead(op, missing, listed)
+        self.values.owe(ranges)
+
+    def _phantom(self, op: Op, count: int, named: list[int]) -> None:
+        if len(self.phantoms) < LISTED_MAX:
+            self.phantoms.append((op, count, named))
+
+    def lost(self) -> set[int]:
+        """The values that violations will name."""
+        return {value for read in self.final_reads.values() for value in read.named}
+
+    def explain(self, ops: Iterable[Op]) -> None:
+        """Finds, in the history read again, the ops that say of each lost value that it is owed."""
+        lost = self.lost()
+        for op in ops:
+            if op.type == "ok" and op.process.__class__ is int:
+                if op.f == "create" and op.value in lost:
+                    self.created_at.setdefault(op.value, []).append(op.index)
+                elif op.f == "read" and op.value[0] in lost and op.value[1] is not None:
+                    self.created_at.setdefault(op.value[0], []).append(op.index)
+                elif op.f == "read-all":
+                    for value in lost:
+                        if value not in self.created_at and any(a <= value <= b for a, b in op.value):
+                            self.created_at[value] = [op.index]
+
+    # ---- by what leaders show ----
+
+    def feed(self, op: Op) -> None:
+        state = op.value
+        if not isinstance(state, State) or state.role != "LEADING":
+            return
+        evidence = state.evidence or {}
+        self.leaders += state.established and "epoch_acks" in evidence
+        own, acks = _summary(evidence.get("own")), evidence.get("epoch_acks")
+        if own is None or not isinstance(acks, dict):
+            return
+        host = str(op.process)
+        self.leaders_judged.add((host, state.epoch))
+        summaries = {sid: _summary(acks.get(str(sid))) for sid in sids_of(acks)}
+        not_better = {sid for sid, summary in summaries.items() if summary is not None and summary <= own}
+        if not self.world.quorums.of(not_better | {self.world.run.sid(host)}):
+            better = {self.world.run.host(sid): s for sid, s in summaries.items() if s is not None and s > own}
+            told = ", ".join(f"{name} ({epoch}, 0x{zxid:x})" for name, (epoch, zxid) in better.items())
+            message = (
+                f"{host} leads epoch {state.epoch} from (current epoch {own[0]}, zxid 0x{own[1]:x}), which is not at least as "
+                f"good as a quorum's: {f'better are {told}' if told else f'it is only as good as {sorted(not_better)}'} "
+                f"(op {op.index})"
+            )
+            self.violations.add(message, [op.index], [host, *better], self.world.faults_now(), op.time)
+
+    def finish(self, whole: bool = True) -> Result:
+        """`whole`: no line of the history is missing, so a value that nobody tried in it was tried by nobody."""
+        reasons = []
+        if not self.acknowledged:
+            reasons.append("no create was acknowledged")
+        if not self.final_reads:
+            reasons.append("there is no final read (a read-all in phase all or end)")
+        else:
+            unread = [host for host in self.world.voters if host not in self.final_reads]
+            if unread:
+                reasons.append(f"no final read of {', '.join(unread)}")
+        for host, read in self.final_reads.items():
+            if read.missing:
+                ops = [read.op.index, *(index for value in read.named for index in self.created_at.get(value, []))]
+                message = (
+                    f"{read.missing} committed value{'s are' if read.missing > 1 else ' is'} lost on {host}: "
+                    f"{spell(read.named)}{', ...' if read.missing > len(read.named) else ''} "
+                    f"(acknowledged or read before, not in the final read, op {read.op.index})"
+                )
+                self.violations.add(message, ops, [host], self.world.faults_now(), read.op.time)
+        for op, count, named in self.phantoms:
+            words = f"{spell(named)}{', ...' if count > len(named) else ''}"
+            if whole:
+                message = f"a read returned what nobody tried to create: {words} (op {op.index})"
+                self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)
+            else:
+                reasons.append(f"op {op.index} returned {words}, whose creates may be in the missing lines")
+        if self.leaders and not self.leaders_judged:
+            reasons.append("no leader showed its own (current epoch, last zxid)")
+        stats: dict[str, Any] = {
+            "creates": self.tried,
+            "acknowledged": self.acknowledged,
+            "reads": self.reads,
+            "servers_read_at_the_end": sorted(self.final_reads),
+            "leaders_judged": len(self.leaders_judged),
+        }
+        return self.violations.result(stats, reasons)
+
+
+def ranges_of(value: Any) -> Ranges:
+    """The value of a `read-all`: [[first, last], ...], rising, both ends included.  Raises ValueProblem."""
+    try:
+        ranges = msgspec.convert(value, Ranges)
+    except msgspec.ValidationError as error:
+        raise ValueProblem(f"the value of 'read-all' has to be [[first, last], ...]: {error}") from None
+    before = -1
+    for first, last in ranges:
+        if first <= before or last < first:
+            raise ValueProblem(f"the value of 'read-all': the range [{first}, {last}] does not rise")
+        before = last
+    return ranges
+
+
+def spell(values: list[int]) -> str:
+    """Sorted values in few words: 1-3, 7."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _summary(pair: Any) -> tuple[int, int] | None:
+    if isinstance(pair, list) and len(pair) == 2 and all(part.__class__ is int for part in pair):
+        return pair[0], pair[1]
+    return None

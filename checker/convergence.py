@@ -1,0 +1,170 @@
+"""Promise `convergence`: a majority that is up and can talk has one established leader within a stated bound.
+
+The rule.  While there is a majority M that is owed a leader (`World.majority`: all of M fit, every pair in M hearing each
+other both ways, every other voter down, paused, or cut from all of M in both directions), M has *converged* when one member of M is
+established as leader, in broadcast, and every other member follows it, in broadcast and in its epoch.  While M is owed a
+leader it is never without for longer than the bound:
+
+    owed:          |---------------- window, M = {n1,n2,n3} ----------------|
+    converged:             |====================|             |============|
+    without:       |<-- a->|                    |<---- b ---->|                  a <= bound and b <= bound
+
+A *window* is the time that one M is owed a leader without a break.  A window that ended before its bound without
+convergence proves nothing, and is counted (`short`).  Clock errors: a stretch without a leader begins at the latest instant
+that its first op allows and ends at the earliest that its last one allows, so it is never made longer by an error.
+
+Degraded links (loss, rate, delay, ...) between members of M suspend the promise: no window is open while one may be in
+force.  A link that is degraded between M and the rest changes nothing, since they are cut anyway.
+
+The bound, unless the run's `bounds.convergence_s` sets it, is
+
+    3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s
+
+`sync_limit` ticks for the servers to notice that an old leader or an old quorum is gone; the longest pause between two
+notifications of one LOOKING server, after which each has heard of each other's vote; then discovery, its acknowledgement
+and NEWLEADER's, each of which waits `init_limit` ticks at most before the attempt is given up; and a second for finalizeWait
+(200 ms) and busy hosts.  An attempt that fails for one straggler is paid for by the same three waits.
+
+The end's two acts.  In phase `core` some majority, and in phase `all` every voter together, must have been seen converged while it was owed a
+leader: else little was shown, and the result is unknown.
+
+Memory: one window.
+"""
+
+from __future__ import annotations
+
+from checker.fitness import World
+from checker.history import Op
+from checker.promise import Result, Violations, seconds
+from checker.values import Run
+
+ACTS = ("core", "all")
+
+
+def bound_ns(run: Run) -> int:
+    if run.bounds.convergence_s is not None:
+        return int(run.bounds.convergence_s * 1e9)
+    settings = run.settings
+    ticks = 3 * settings.init_limit + settings.sync_limit
+    return (ticks * settings.tick_ms + settings.max_notification_interval_ms) * 1_000_000 + 1_000_000_000
+
+
+class Window:
+    """The time that one majority is owed a leader."""
+
+    def __init__(self, majority: frozenset[str], start: int, op_index: int) -> None:
+        self.majority = majority
+        self.start = start
+        self.without_since: int | None = start
+        """Since when (ns) it is without a leader; None while it has one."""
+        self.without_op = op_index
+        self.ever = False
+        """It has converged at some time."""
+        self.accused = False
+        """The stretch without a leader that is going on has been reported."""
+
+
+class Convergence:
+    name = "convergence"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.bound_ns = bound_ns(world.run)
+        self.violations = Violations(self.name)
+        self.window: Window | None = None
+        self.windows = 0
+        self.short = 0
+        self.proving = 0
+        self.longest_ns = 0
+        self.shown: set[str] = set()
+        """Acts of the end in which a majority was seen converged."""
+
+    def feed(self, op: Op) -> None:
+        majority = self.world.majority()
+        if self.window is not None and self.window.majority != majority:
+            self._judge(op.earliest, op.index, "it was still without one when the window ended")
+            self._close()
+        if majority is None:
+            return
+        if self.window is None:
+            self.window = Window(majority, self.world.settled_at, op.index)
+            self.windows += 1
+        converged = self.leader() is not None
+        if converged and self.window.without_since is not None:
+            self._judge(op.earliest, op.index, "it has one only since")
+            self.window.without_since = None
+            self.window.ever = True
+            self.window.accused = False
+        elif not converged and self.window.without_since is None:
+            self.window.without_since = op.latest
+            self.window.without_op = op.index
+        elif not converged:
+            self._judge(op.earliest, op.index, None)
+        if converged and (self.world.phase == "core" or (self.world.phase == "all" and self._everyone())):
+            self.shown.add(self.world.phase)
+
+    def leader(self) -> str | None:
+        """The leader that every member of the window's majority has, or None."""
+        assert self.window is not None
+        for host in self.world.leading():
+            if host in self.window.majority and all(self.world.follows(m, host) for m in self.window.majority):
+                return host
+        return None
+
+    def _everyone(self) -> bool:
+        return self.window is not None and len(self.window.majority) == len(self.world.voters)
+
+    def _judge(self, now: int, op_index: int | None, how: str | None) -> None:
+        """Reports the stretch without a leader that lasts until `now`, once, if it is longer than the bound."""
+        window = self.window
+        if window is None or window.without_since is None:
+            return
+        lasted = min(now, self.world.knowledge_ends) - window.without_since
+        self.longest_ns = max(self.longest_ns, lasted)
+        if lasted <= self.bound_ns or window.accused:
+            return
+        window.accused = True
+        members = sorted(window.majority, key=self.world.run.sid)
+        message = (
+            f"{', '.join(members)} were owed a leader since op {window.without_op} and did not all have one within "
+            f"{seconds(self.bound_ns)} s ({how or 'they are without one'} after {seconds(lasted)} s): {self._why(members)}"
+        )
+        ops = [window.without_op] + [self.world.state_ops[h] for h in members if h in self.world.state_ops]
+        if op_index is not None:
+            ops.append(op_index)
+        self.violations.add(message, ops, members, self.world.faults_now(), window.without_since + self.bound_ns)
+
+    def _why(self, members: list[str]) -> str:
+        leaders = [host for host in self.world.leading() if host in members]
+        if len(leaders) == 1:
+            apart = [host for host in members if not self.world.follows(host, leaders[0])]
+            return f"{self.world.describe(leaders[0])}, but " + "; ".join(
+                f"{host} did not join ({self.world.describe(host)})" for host in apart if host != leaders[0]
+            )
+        head = "no leader" if not leaders else f"{len(leaders)} leaders"
+        return f"{head}: " + "; ".join(self.world.describe(host) for host in members)
+
+    def _close(self) -> None:
+        window = self.window
+        assert window is not None
+        if window.ever:
+            self.proving += 1
+        elif not window.accused:
+            self.short += 1
+        self.window = None
+
+    def finish(self) -> Result:
+        if self.window is not None:
+            self._judge(self.world.now, None, "it was still without one when the history ended")
+            self._close()
+        reasons = [f"in phase {act!r} {who} was seen with an established leader while it was owed one"
+                   for act, who in zip(ACTS, ("no majority", "no ensemble with all voters fit"), strict=True)
+                   if act not in self.shown]  # fmt: skip
+        stats = {
+            "bound_s": seconds(self.bound_ns),
+            "windows": self.windows,
+            "proving": self.proving,
+            "short": self.short,
+            "longest_without_leader_s": seconds(self.longest_ns),
+        }
+        return self.violations.result(stats, reasons)

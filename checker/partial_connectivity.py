@@ -1,0 +1,89 @@
+"""Reported, not judged: liveness under partial connectivity.
+
+Nothing is promised to an ensemble in which a majority is connected only in part: a ring, a bridge, a one-way cut.
+ZooKeeper's protocol may elect there or may go round for ever.  How it fares is worth knowing, so it is measured.
+
+A *partial window* is the time in which nobody is owed a leader (`World.majority` is None) and yet some fit voters that
+reach each other, directly or through others of them, over links that surely work both ways, hold a quorum.  It is *empty* while no
+established leader has a quorum of voters that follow it in broadcast.
+
+Memory: one window.
+"""
+
+from __future__ import annotations
+
+from checker.fitness import World
+from checker.history import Op
+from checker.promise import Result, seconds
+
+
+class PartialConnectivity:
+    name = "partial-connectivity"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.since: int | None = None
+        self.empty_since: int | None = None
+        self.windows = 0
+        self.total_ns = 0
+        self.empty_ns = 0
+        self.longest_empty_ns = 0
+
+    def feed(self, op: Op) -> None:
+        partial = self.world.majority() is None and self._connected_quorum()
+        if partial and self.since is None:
+            self.since = op.time
+            self.windows += 1
+        elif not partial and self.since is not None:
+            self._close(op.time)
+        empty = partial and not self._has_leader()
+        if empty and self.empty_since is None:
+            self.empty_since = op.time
+        elif not empty:
+            self._fill(op.time)
+
+    def _connected_quorum(self) -> bool:
+        world = self.world
+        left = {host for host in world.voters if world.fit(host)}
+        while left:
+            todo = [left.pop()]
+            group = set(todo)
+            while todo:
+                host = todo.pop()
+                near = {other for other in left if world.hears(host, other) and world.hears(other, host)}
+                left -= near
+                group |= near
+                todo.extend(near)
+            if world.quorums.of(world.sids(frozenset(group))):
+                return True
+        return False
+
+    def _has_leader(self) -> bool:
+        world = self.world
+        return any(
+            world.quorums.of(world.sids([voter for voter in world.voters if world.follows(voter, leader)]))
+            for leader in world.leading()
+        )
+
+    def _fill(self, now: int) -> None:
+        if self.empty_since is not None:
+            empty = max(0, now - self.empty_since)
+            self.empty_ns += empty
+            self.longest_empty_ns = max(self.longest_empty_ns, empty)
+            self.empty_since = None
+
+    def _close(self, now: int) -> None:
+        if self.since is not None:
+            self.total_ns += max(0, now - self.since)
+            self.since = None
+        self._fill(now)
+
+    def finish(self) -> Result:
+        self._close(self.world.now)
+        stats = {
+            "windows": self.windows,
+            "total_s": seconds(self.total_ns),
+            "without_leader_s": seconds(self.empty_ns),
+            "longest_without_leader_s": seconds(self.longest_empty_ns),
+        }
+        return Result(self.name, True, stats=stats, judged=False)

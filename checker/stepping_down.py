@@ -1,0 +1,101 @@
+"""Promise `stepping-down`: a leader that lost its quorum stops leading within its bound.
+
+The rule.  An established leader has *lost its quorum* while those voters that may still be talking with it, itself
+included, are not a quorum: each of the others is surely down or paused, or surely cut from it in one direction at least.
+One direction is enough: a follower that does not hear the leader's pings goes away, and a leader that does not hear the
+follower's answers gives it up.
+
+The clock of the promise runs while the leader is fit: a paused leader cannot step down, and one whose clock is slow must
+not be measured by ours.  From its resume it counts anew, since it first has to read what had arrived.
+
+The bound, unless the run's `bounds.stepping_down_s` sets it, is
+
+    (max(init_limit, sync_limit) + 2) * tick + 1 s
+
+A leader gives a follower up `sync_limit` ticks after its last packet, or `init_limit` ticks while that follower was
+still being synchronized (LearnerHandler's read timeout); the ticks are whole, and the count of the synced followers is
+taken once a tick (Leader.lead), hence two more.  The second is for a busy host.
+
+Clock errors: the loss counts from the latest instant at which it can have begun, stepping down from the earliest.
+Memory: one entry a host.
+"""
+
+from __future__ import annotations
+
+from checker.fitness import World
+from checker.history import Op
+from checker.promise import Result, Violations, seconds
+from checker.values import Run
+
+
+def bound_ns(run: Run) -> int:
+    if run.bounds.stepping_down_s is not None:
+        return int(run.bounds.stepping_down_s * 1e9)
+    settings = run.settings
+    ticks = max(settings.init_limit, settings.sync_limit) + 2
+    return ticks * settings.tick_ms * 1_000_000 + 1_000_000_000
+
+
+class SteppingDown:
+    name = "stepping-down"
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.bound_ns = bound_ns(world.run)
+        self.violations = Violations(self.name)
+        self.lost: dict[str, tuple[int, int, int]] = {}
+        """host -> since when (ns) it leads without a quorum, the op that took the quorum, the op that says it leads."""
+        self.accused: set[str] = set()
+        self.losses = 0
+        self.longest_ns = 0
+
+    def feed(self, op: Op) -> None:
+        lost = {h for h in self.world.leading() if self.world.fit(h) and not self._may_have_quorum(h)}
+        for host in list(self.lost):
+            self._judge(host, op.earliest, op.index)
+            if host not in lost:
+                self._end(host)
+        for host in lost - self.lost.keys():
+            self.losses += 1
+            self.lost[host] = (self.world.settled_at, op.index, self.world.state_ops[host])
+
+    def _may_have_quorum(self, host: str) -> bool:
+        world = self.world
+        supporters = [
+            v
+            for v in world.voters
+            if v == host or not (world.gone(v) or world.deaf_to(host, v) or world.deaf_to(v, host))
+        ]
+        return world.quorums.of(world.sids(supporters))
+
+    def _judge(self, host: str, now: int, op_index: int | None) -> None:
+        since, lost_op, state_op = self.lost[host]
+        lasted = min(now, self.world.knowledge_ends) - since
+        self.longest_ns = max(self.longest_ns, lasted)
+        if lasted > self.bound_ns and host not in self.accused:
+            self.accused.add(host)
+            message = (
+                f"{host} leads epoch {self._epoch(host)} without a quorum since op {lost_op}, and did not step down "
+                f"within {seconds(self.bound_ns)} s (it was still leading {seconds(lasted)} s later)"
+            )
+            ops = [state_op, lost_op] + ([op_index] if op_index is not None else [])
+            self.violations.add(message, ops, [host], self.world.faults_now(), since + self.bound_ns)
+
+    def _epoch(self, host: str) -> str:
+        state = self.world.states[host]
+        return str(state.epoch) if state is not None and state.epoch is not None else "?"
+
+    def _end(self, host: str) -> None:
+        del self.lost[host]
+        self.accused.discard(host)
+
+    def finish(self) -> Result:
+        for host in list(self.lost):
+            self._judge(host, self.world.now, None)
+            self._end(host)
+        stats = {
+            "bound_s": seconds(self.bound_ns),
+            "leaders_without_quorum": self.losses,
+            "longest_s": seconds(self.longest_ns),
+        }
+        return self.violations.result(stats)

@@ -1,0 +1,257 @@
+"""What the values of ops hold, as types: `docs/history.md` in Python.
+
+`typed(op, run)` turns `op.value` into one of these and refuses what cannot be meant: no checker meets half a value.
+Fields that are not named here are passed over (they are for people and for reports).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from checker.history import Op
+from checker.quorums import Quorum
+
+SCHEMA = 1
+
+Role = Literal["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"]
+ServerPhase = Literal["election", "discovery", "synchronization", "broadcast"]
+
+
+class ValueProblem(Exception):
+    """The value of an op is not what its `f` promises; the message says which field."""
+
+
+class Server(msgspec.Struct):
+    """A host's server in the ensemble."""
+
+    sid: int
+    role: Literal["participant", "observer"] = "participant"
+
+
+class QuorumRule(msgspec.Struct):
+    """`groups`: group name -> sids; `weights`: sid -> weight, 1 where it is silent."""
+
+    kind: Literal["majority", "hierarchical"] = "majority"
+    groups: dict[str, list[int]] = {}
+    weights: dict[str, int] = {}
+
+
+class Settings(msgspec.Struct):
+    """Limits are in ticks, as in zoo.cfg."""
+
+    tick_ms: int
+    init_limit: int
+    sync_limit: int
+    max_notification_interval_ms: int = 60_000
+
+
+class Bounds(msgspec.Struct):
+    """Bounds that the run sets itself; what is null follows from the settings."""
+
+    convergence_s: float | None = None
+    stepping_down_s: float | None = None
+
+
+class Run(msgspec.Struct):
+    """f `run`, the first op: what ran."""
+
+    ensemble: dict[str, Server]
+    settings: Settings
+    name: str = ""
+    seed: int | str | None = None
+    system: str = ""
+    quorum: QuorumRule = msgspec.field(default_factory=QuorumRule)
+    bounds: Bounds = msgspec.field(default_factory=Bounds)
+    unjudged: list[str] = []
+    """Promises that this system cannot be judged by, because it does not report what they need."""
+    schema: int = SCHEMA
+
+    @property
+    def voters(self) -> list[str]:
+        """The hosts of the participants, in the order of their sids."""
+        return sorted((h for h, s in self.ensemble.items() if s.role == "participant"), key=self.sid)
+
+    def sid(self, host: str) -> int:
+        return self.ensemble[host].sid
+
+    def host(self, sid: int | None) -> str:
+        """The host of `sid`, or how to call a server that is nobody's."""
+        return next((h for h, s in self.ensemble.items() if s.sid == sid), f"server {sid}")
+
+    def quorums(self) -> Quorum:
+        weights = {int(sid): weight for sid, weight in self.quorum.weights.items()}
+        return Quorum({self.sid(h) for h in self.voters}, self.quorum.groups.values(), weights)
+
+
+class Phase(msgspec.Struct):
+    """f `phase`: the run's own phase; `core` and `all` are the two acts of its end."""
+
+    phase: Literal["calm", "storm", "core", "all", "end"]
+
+
+class State(msgspec.Struct):
+    """f `state`: a server's state after a transition.  Null is what the system does not tell."""
+
+    role: Role
+    sid: int | None = None
+    phase: ServerPhase | None = None
+    round: int | None = None
+    leader: int | None = None
+    accepted_epoch: int | None = None
+    current_epoch: int | None = None
+    last_zxid: int | None = None
+    epoch: int | None = None
+    established: bool = False
+    evidence: dict[str, Any] | None = None
+    reason: str | None = None
+
+    @property
+    def throned(self) -> bool:
+        """It leads, and a quorum has acknowledged its epoch."""
+        return self.role == "LEADING" and self.established
+
+
+class Started(msgspec.Struct):
+    """f `started`: the server's process runs."""
+
+    sid: int | None = None
+    pid: int | None = None
+    accepted_epoch: int | None = None
+    current_epoch: int | None = None
+
+
+class Stopped(msgspec.Struct):
+    """f `stopped`: the server's process is gone."""
+
+    how: str | None = None
+    code: int | None = None
+
+
+class Healed(msgspec.Struct):
+    """f `healed`: the injector undid faults by itself, its controller being gone; null is all of them."""
+
+    faults: list[str] | None = None
+
+
+Atom = tuple[str, ...]
+"""One effect on one server or one link: ("down", host), ("paused", host), ("clock", host), ("disk", host),
+("drops", host, from_host), ("degraded", host, from_host), or ("unknown", what) for an effect that is not known here."""
+
+ON_HOSTS = ("down", "paused", "clock", "disk")
+ON_LINKS = ("drops", "degraded")
+
+
+class Fault(msgspec.Struct):
+    """A nemesis op: a fault begins, changes (a flap's toggle) or ends."""
+
+    fault: str
+    step: Literal["start", "change", "stop"]
+    hosts: list[str] = []
+    effects: list[dict[str, Any]] | None = None
+    runs_ordinarily: bool | None = None
+    evidence: dict[str, Any] | None = None
+    atoms: frozenset[Atom] = frozenset()
+
+
+class Stream(msgspec.Struct):
+    sent: int | None = None
+    received: int | None = None
+
+
+class End(msgspec.Struct):
+    """f `end`, the last op: the run went to its end, and so much came from each host."""
+
+    complete: bool = True
+    streams: dict[str, Stream] = {}
+    reason: str | None = None
+
+
+_of_controller: dict[str, type[msgspec.Struct]] = {"run": Run, "phase": Phase, "end": End}
+_of_server: dict[str, type[msgspec.Struct]] = {"state": State, "started": Started, "stopped": Stopped, "healed": Healed}
+
+
+def typed(op: Op, run: Run | None) -> bool:
+    """Puts the typed value into `op.value`.  False: an `f` that this checker does not know, to be counted.
+
+    Raises ValueProblem.
+    """
+    if op.process == "controller":
+        kind = _of_controller.get(op.f)
+    elif op.process == "nemesis":
+        kind = Fault if isinstance(op.value, dict) and "fault" in op.value else None
+    else:
+        kind = _of_server.get(op.f)
+    if kind is None:
+        return False
+    try:
+        value = msgspec.convert({} if op.value is None else op.value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueProblem(f"the value of {op.f!r} is not right: {error}") from None
+    if isinstance(value, Run):
+        _check_run(value)
+    elif run is None:
+        raise ValueProblem('the first op has to be "run", by the process "controller"')
+    elif isinstance(value, Fault):
+        value.atoms = atoms(value, op.f, run)
+    elif kind in _of_server.values():
+        _check_server(op, value, run)
+    op.value = value
+    return True
+
+
+def _check_run(run: Run) -> None:
+    if run.schema != SCHEMA:
+        raise ValueProblem(f"schema {run.schema} is not known; this checker reads schema {SCHEMA}")
+    sids = [server.sid for server in run.ensemble.values()]
+    if len(set(sids)) < len(sids):
+        raise ValueProblem("two servers of the ensemble have the same sid")
+    if not run.voters:
+        raise ValueProblem("the ensemble has no participant")
+    for sid in run.quorum.weights:
+        if not sid.isdecimal():
+            raise ValueProblem(f"quorum.weights: {sid!r} is not a sid")
+    if run.quorum.kind == "hierarchical":
+        grouped = sorted(sid for group in run.quorum.groups.values() for sid in group)
+        if grouped != sorted(run.sid(host) for host in run.voters):
+            raise ValueProblem("quorum.groups: every participant has to be in exactly one group")
+    for name, value in (("tick_ms", run.settings.tick_ms), ("init_limit", run.settings.init_limit),
+                        ("sync_limit", run.settings.sync_limit)):  # fmt: skip
+        if value <= 0:
+            raise ValueProblem(f"settings.{name} has to be more than 0, not {value}")
+
+
+def _check_server(op: Op, value: Any, run: Run) -> None:
+    if op.process not in run.ensemble:
+        raise ValueProblem(f"{op.process!r} reports {op.f!r}, but it is not a host of the run's ensemble")
+    sid = getattr(value, "sid", None)
+    if sid is not None and sid != run.sid(str(op.process)):
+        raise ValueProblem(f"{op.process} has sid {run.sid(str(op.process))} in the run's ensemble, not {sid}")
+    if isinstance(value, State) and value.established and (value.role != "LEADING" or value.epoch is None):
+        raise ValueProblem('"established" is said of a leader, and with its "epoch"')
+
+
+def atoms(fault: Fault, f: str, run: Run) -> frozenset[Atom]:
+    """The fault's effects, one by one."""
+    if fault.effects is None:
+        return frozenset() if fault.step == "stop" else frozenset([("unknown", f)])
+    found: set[Atom] = set()
+    for effect in fault.effects:
+        for kind, what in effect.items():
+            if kind == "clock" and fault.runs_ordinarily:
+                continue
+            if kind in ON_HOSTS and isinstance(what, list):
+                found.update((kind, host) for host in what)
+            elif kind in ON_LINKS and isinstance(what, dict) and all(isinstance(f, list | dict) for f in what.values()):
+                found.update((kind, host, other) for host, others in what.items() for other in others)
+            elif kind in ON_HOSTS or kind in ON_LINKS:
+                shape = "a list of hosts" if kind in ON_HOSTS else "an object of host -> list of hosts"
+                raise ValueProblem(f"the value of {f!r} is not right: effects: {kind!r} takes {shape}")
+            else:
+                found.add(("unknown", kind))
+    for atom in found:
+        for host in atom[1:]:
+            if atom[0] != "unknown" and host not in run.ensemble:
+                raise ValueProblem(f"effects: {host!r} is not a host of the run's ensemble")
+    return frozenset(found)

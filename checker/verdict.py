@@ -1,0 +1,318 @@
+"""The verdict: all promises over one history.
+
+`check(path)` reads the history once, as a stream, and ends with a `Verdict`.  What clients do is taken in the file's order and at
+once; what servers, nemesis and controller say is sorted first (`checker.history.Ordered`).
+
+A verdict is `True` (valid), `False` (invalid) or "unknown".  Invalid beats unknown beats valid.
+
+The vacuity rule: a history in which too little happened to mean anything is never valid.  It is unknown, with the reason, when
+
+*   no leader was ever established;
+*   no fault was verified (an `ok` of the nemesis, with evidence);
+*   events of a host are missing (the `end` op's counts differ or lack it), lines are missing, or ops came too late to be ordered;
+*   the history has no `end` op, so the run was cut off: the promises are still checked up to the cut;
+*   no create was acknowledged, or a voter was not read at the end (said by `best-history`);
+*   the end's acts show no converged majority (said by `convergence`).
+
+What is missing must not accuse.  A violation that rests on something *not* reported (nobody stepped down, nobody led) does not stand when
+events of its servers are missing: it makes its promise unknown instead.  And on a history that was cut, nothing
+is concluded from silence in the last 30 s before the cut: that much may have been on its way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checker.best_history import BestHistory
+from checker.convergence import Convergence
+from checker.epochs import Epochs
+from checker.evidence import Evidence
+from checker.fitness import FOR_EVER, World
+from checker.history import History, HistoryError, Op, Ordered, decode, read
+from checker.partial_connectivity import PartialConnectivity
+from checker.promise import Checker, Result, Valid, Violation, seconds
+from checker.stepping_down import SteppingDown
+from checker.unique_leader import UniqueLeader
+from checker.values import End, Fault, Phase, Run, ValueProblem, typed
+
+IN_FLIGHT_NS = 30 * 1_000_000_000
+"""The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
+
+SILENCE = ("convergence", "stepping-down", "evidence")
+"""Promises whose violations may rest on what was not reported."""
+
+
+class Verdict(msgspec.Struct):
+    """What the history proves."""
+
+    valid: Valid
+    summary: str
+    reasons: list[str]
+    """Why it is unknown (or would be, were it not invalid)."""
+    results: list[Result]
+    notes: list[str]
+    """What was found odd and breaks no promise."""
+    run: dict[str, Any]
+    """Name, seed and system of the run, its length in seconds, and its number of ops."""
+    counts: dict[str, Any]
+    """What happened, counted."""
+
+    @property
+    def violations(self) -> list[Violation]:
+        """All violations that stand, by time."""
+        return sorted(
+            (v for result in self.results if result.valid is False for v in result.violations), key=lambda v: v.time
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `results.json` holds."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        results = fields.pop("results")
+        fields["results"] = {result.pop("name"): result for result in results}
+        return fields
+
+    def to_json(self) -> str:
+        """The text of `results.json`."""
+        return msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=2).decode() + "\n"
+
+
+def combine(verdicts: Iterable[Valid]) -> Valid:
+    """Invalid beats unknown beats valid."""
+    known = list(verdicts)
+    if False in known:
+        return False
+    return "unknown" if "unknown" in known else True
+
+
+def check(path: str | Path) -> Verdict:
+    """Checks the history at `path` (the file, or a run's folder).  Raises HistoryError."""
+    history = read(path)
+    checking = Checking(knowledge_ends(history))
+    for ops in history.chunks():
+        for op in ops:
+            try:
+                checking.feed(op)
+            except ValueProblem as problem:
+                raise HistoryError(history.path, history.line_of(op.index), str(problem)) from None
+    if checking.best is None:
+        raise HistoryError(history.path, None, "there is no op in it")
+    if checking.best.lost():
+        checking.best.explain(history)
+    return checking.finish(history)
+
+
+def knowledge_ends(history: History) -> int:
+    """The run time, in ns, from which on silence proves nothing: 30 s before the last op, if that is not an `end`."""
+    tail = b""
+    with history.path.open("rb") as file:
+        size = file.seek(0, 2)
+        length = 1 << 16
+        while size:
+            file.seek(max(0, size - length))
+            tail = file.read(length)
+            lines = tail.split(b"\n")
+            for line in reversed(lines if length >= size else lines[1:]):
+                try:
+                    op = decode(line)
+                except msgspec.DecodeError:
+                    continue
+                return FOR_EVER if op.f == "end" else op.time - IN_FLIGHT_NS
+            if length >= size or length > (1 << 25):
+                break
+            length *= 4
+    return FOR_EVER
+
+
+class Checking:
+    """All promises at once: `feed` it the ops in the file's order, then `finish`."""
+
+    def __init__(self, knowledge_ends: int = FOR_EVER) -> None:
+        self.knowledge_ends = knowledge_ends
+        self.run: Run | None = None
+        self.best: BestHistory | None = None
+        self.world: World | None = None
+        self.checkers: list[Checker] = []
+        self.order = Ordered()
+        self.end: End | None = None
+        self.ops = 0
+        self.unknown_f: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.verified: Counter[str] = Counter()
+
+    def feed(self, op: Op) -> None:
+        """Raises ValueProblem when the op's value is not right."""
+        self.ops += 1
+        if op.process.__class__ is int:
+            if self.best is None:
+                raise ValueProblem('the first op has to be "run", by the process "controller"')
+            if not self.best.client(op):
+                self.unknown_f[op.f] += 1
+            return
+        if self.run is None and not (op.process == "controller" and op.f == "run"):
+            raise ValueProblem('the first op has to be "run", by the process "controller"')
+        if not typed(op, self.run):
+            self.unknown_f[op.f] += 1
+            return
+        self._take(op)
+
+    def _take(self, op: Op) -> None:
+        value = op.value
+        if isinstance(value, Run):
+            if self.run is not None:
+                raise ValueProblem("a second run op: a history is of one run")
+            self._begin(value)
+            return
+        if isinstance(value, Phase) and self.best is not None:
+            self.best.phase = value.phase
+        elif isinstance(value, End):
+            self.end = value
+        elif isinstance(value, Fault) and value.step == "start":
+            self.faults[op.f] += op.type == "invoke"
+            self.verified[op.f] += op.type == "ok" and bool(value.evidence)
+        self.order.push(op)
+        self._pass_on(self.order.pop_ready())
+
+    def _begin(self, run: Run) -> None:
+        self.run = run
+        self.world = World(run, self.knowledge_ends)
+        self.best = BestHistory(self.world)
+        self.checkers = [
+            UniqueLeader(self.world),
+            Convergence(self.world),
+            SteppingDown(self.world),
+            Epochs(self.world),
+            self.best,
+            Evidence(self.world),
+            PartialConnectivity(self.world),
+        ]
+
+    def _pass_on(self, ops: Iterable[Op]) -> None:
+        assert self.world is not None
+        for op in ops:
+            self.world.feed(op)
+            for checker in self.checkers:
+                checker.feed(op)
+
+    def finish(self, history: History) -> Verdict:
+        """`history`: for what its reader noted.  Raises AssertionError if no `run` op was fed."""
+        assert self.run is not None
+        assert self.world is not None
+        assert self.best is not None
+        self._pass_on(self.order.pop_all())
+        results = [
+            self.best.finish(whole=not history.missing) if checker is self.best else checker.finish()
+            for checker in self.checkers
+        ]
+        for result in results:
+            if result.name in self.run.unjudged:
+                result.judged = False
+        holes, reasons = self._missing(history)
+        for result in results:
+            _withdraw(result, holes)
+        reasons += self._vacuous(results)
+        reasons += [f"{r.name}: {reason}" for r in results if r.judged and r.valid is not True for reason in r.reasons]
+        valid = combine(r.valid for r in results if r.judged)
+        if valid is True and reasons:
+            valid = "unknown"
+        return Verdict(
+            valid,
+            self._summary(valid, results, reasons),
+            reasons,
+            results,
+            self._notes(history),
+            {
+                "name": self.run.name,
+                "seed": self.run.seed,
+                "system": self.run.system,
+                "history": str(history.path),
+                "ops": self.ops,
+                "length_s": seconds(self.world.now),
+            },
+            {
+                "faults": dict(self.faults),
+                "faults_verified": dict(+self.verified),
+                "unknown_f": dict(self.unknown_f),
+            },
+        )
+
+    def _missing(self, history: History) -> tuple[dict[str, str], list[str]]:
+        """Host -> what of it is missing; and the same for the verdict."""
+        assert self.run is not None
+        holes: dict[str, str] = {}
+        reasons = []
+        if self.end is None:
+            reasons.append("the history was cut off: it has no end op; the promises were checked up to the cut")
+        elif not self.end.complete:
+            why = f": {self.end.reason}" if self.end.reason else ""
+            reasons.append(f"the run ended before its time{why}")
+        else:
+            for host in self.run.ensemble:
+                stream = self.end.streams.get(host)
+                if stream is None or stream.sent is None or stream.received is None:
+                    holes[host] = f"nobody knows how many events {host} sent"
+                elif stream.sent != stream.received:
+                    holes[host] = f"{host} sent {stream.sent} events and {stream.received} arrived"
+        reasons += holes.values()
+        if history.missing:
+            reasons.append(f"{history.missing} lines are missing from the history")
+        if self.order.late:
+            reasons.append(f"ops came too late to be ordered: {self.order.late[:10]}")
+        if history.missing or self.order.late:
+            holes = dict.fromkeys(self.run.ensemble, "ops are missing or late")
+        return holes, reasons
+
+    def _vacuous(self, results: list[Result]) -> list[str]:
+        reasons = []
+        if not results[0].stats["established"]:
+            reasons.append("no leader was ever established")
+        if not sum(self.verified.values()):
+            reasons.append("no fault was verified")
+        return reasons
+
+    def _notes(self, history: History) -> list[str]:
+        notes = list(history.notes)
+        for f, count in self.unknown_f.items():
+            notes.append(f"{count} ops with f {f!r}, which no checker knows")
+        return notes
+
+    def _summary(self, valid: Valid, results: list[Result], reasons: list[str]) -> str:
+        by_name = {result.name: result for result in results}
+        if valid is False:
+            broken = [result for result in results if result.judged and result.valid is False]
+            first = min((v for result in broken for v in result.violations), key=lambda v: v.time)
+            names = ", ".join(
+                result.name + (f" ({result.violation_count} times)" if result.violation_count > 1 else "")
+                for result in broken
+            )
+            return f"Invalid: {names} broken; first at {seconds(first.time)} s: {first.message}."
+        if valid == "unknown":
+            more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+            return f"Unknown: {reasons[0]}{more}."
+        convergence = by_name["convergence"].stats
+        best = by_name["best-history"].stats
+        return (
+            f"Valid: {by_name['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was owed a "
+            f"leader had one within {convergence['bound_s']} s (the longest wait was "
+            f"{convergence['longest_without_leader_s']} s), and none of {best['acknowledged']} acknowledged values was lost, "
+            f"under {sum(self.verified.values())} verified faults of {len(+self.verified)} kinds."
+        )
+
+
+def _withdraw(result: Result, holes: dict[str, str]) -> None:
+    """Violations that rest on silence do not stand where events are missing."""
+    if result.name not in SILENCE or not holes:
+        return
+    shaky = [v for v in result.violations if any(server in holes for server in v.servers)]
+    if not shaky:
+        return
+    result.violations = [v for v in result.violations if v not in shaky]
+    result.reasons = result.reasons + [
+        f"not held against it, since {holes[next(s for s in v.servers if s in holes)]}: {v.message}" for v in shaky
+    ]
+    if not result.violations:
+        result.valid, result.more_violations = "unknown", 0
