@@ -317,10 +317,9 @@ class Disk:
             self.snapshot_zxid, self.snapshot, self.log = effect.zxid, effect.stream, []
 
     def load(self) -> Durable:
-        """What a server finds at its next start; `StorageError` as `Storage.load`."""
+        """What a server would find if it started now; `StorageError` as `Storage.load`.  Changes nothing."""
         last_zxid = self.log[-1].zxid if self.log else self.snapshot_zxid
         repaired = repair_epochs("", self.epochs[ACCEPTED], self.epochs[CURRENT], last_zxid)
-        self.epochs = {ACCEPTED: repaired.accepted_epoch, CURRENT: repaired.current_epoch}
         return Durable(
             repaired.accepted_epoch, repaired.current_epoch, self.snapshot_zxid, self.snapshot, tuple(self.log)
         )
