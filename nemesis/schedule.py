@@ -1,0 +1,170 @@
+"""A schedule: the faults of a run, with their times, as a file that can be run again.
+
+The model.  A run's time is cut into four phases:
+
+    0 ------ calm_s ----------------------- core_at_s ------------- all_at_s ------------- duration_s
+       calm             storm                 act one: the core         act two: all
+
+Nothing happens in the calm.  The storm is a row of faults that overlap.  At its end some servers break for good (a
+fault whose `for_s` is None); everything else is healed at `core_at_s`, and the majority that is left, the core, must
+converge in act one.  At `all_at_s` the rest is healed, and everybody must converge in act two.
+
+The rules of every schedule:
+
+1.  A fault that is not for good is over at `core_at_s`; one that is for good is over at `all_at_s`.
+2.  Ids are unique.  Faults stand in the order of their starts.
+3.  A schedule holds words for its targets, no host names: it fits any ensemble, on hosts or simulated.
+
+A file is JSON, one fault a line:
+
+    {"schema": 1, "seed": 7, "servers": 5, "duration_s": 60.0, "calm_s": 3.0, "core_at_s": 36.0, "all_at_s": 48.0,
+     "faults": [
+      {"id": "f1", "kind": "kill", "at_s": 3.2, "for_s": 2.5, "targets": "leader"}
+     ]}
+
+How a storm is drawn is in `nemesis.storm`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from nemesis.faults import KINDS, Fault, FaultError, check
+
+SCHEMA = 1
+
+
+class ScheduleError(ValueError):
+    """A schedule, or what is asked of one, is wrong; the message names the file, the fault and the field."""
+
+
+class Step(NamedTuple):
+    """A fault starts or stops, `at_s` seconds after the schedule's beginning."""
+
+    at_s: float
+    step: str
+    fault: Fault
+
+
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Times are seconds since the schedule's beginning; see the module's docstring."""
+
+    seed: int
+    servers: int
+    duration_s: float
+    calm_s: float
+    core_at_s: float
+    all_at_s: float
+    faults: tuple[Fault, ...]
+    schema: int = SCHEMA
+
+    def end_s(self, fault: Fault) -> float:
+        """When the fault is over."""
+        return self.all_at_s if fault.for_s is None else fault.at_s + fault.for_s
+
+    def steps(self) -> list[Step]:
+        """Every start and stop, in the order of their times; at one time stops come first."""
+        starts = [Step(fault.at_s, "start", fault) for fault in self.faults]
+        stops = [Step(self.end_s(fault), "stop", fault) for fault in self.faults]
+        return sorted(stops + starts, key=lambda step: step.at_s)
+
+    def phases(self) -> list[tuple[float, str]]:
+        """When each phase begins: (seconds, name)."""
+        return [
+            (0.0, "calm"),
+            (self.calm_s, "storm"),
+            (self.core_at_s, "core"),
+            (self.all_at_s, "all"),
+            (self.duration_s, "end"),
+        ]
+
+    def refusals(self, abilities: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """What the hosts cannot do of it, with the reasons; empty is nothing.
+
+        `abilities` are by host and ability what its injector found: "" where it is able, otherwise the reason.
+        """
+        refused = []
+        for kind in dict.fromkeys(fault.kind for fault in self.faults):
+            needs = KINDS[kind].needs
+            for host, able in abilities.items():
+                reason = able.get(needs, f"its injector knows nothing of {needs}") if needs else ""
+                if reason:
+                    ids = ", ".join(fault.id for fault in self.faults if fault.kind == kind)
+                    refused.append(f"{host} cannot do {kind} ({ids}): {reason}")
+        return refused
+
+    def to_json(self) -> str:
+        """The file's text."""
+        head = {name: getattr(self, name) for name in ("schema", *self.__struct_fields__[:6])}
+        faults = ",\n".join(f"  {msgspec.json.encode(fault).decode()}" for fault in self.faults)
+        return f'{json.dumps(head)[:-1]},\n "faults": [\n{faults}\n ]}}\n'
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.to_json(), encoding="utf-8")
+
+
+def load(path: Path) -> Schedule:
+    """The schedule of a file.  Raises ScheduleError."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ScheduleError(f"{path}: {error.strerror}") from None
+    return parse(text, str(path))
+
+
+def parse(text: bytes | str, where: str = "schedule") -> Schedule:
+    """The schedule of a file's text; `where` names it in errors.  Raises ScheduleError."""
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ScheduleError(f"{where}: this is not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("faults"), list):
+        raise ScheduleError(f'{where}: a schedule is an object with a list of "faults"')
+    if document.get("schema", SCHEMA) != SCHEMA:
+        raise ScheduleError(f"{where}: schema: {document['schema']!r} is not known; this program reads schema {SCHEMA}")
+    faults = [_fault(record, index, where) for index, record in enumerate(document["faults"])]
+    try:
+        schedule = msgspec.convert({**document, "faults": ()}, Schedule)
+    except msgspec.ValidationError as error:
+        raise ScheduleError(f"{where}: {error}") from None
+    schedule = msgspec.structs.replace(schedule, faults=tuple(sorted(faults, key=lambda fault: fault.at_s)))
+    _check(schedule, where)
+    return schedule
+
+
+def _fault(record: object, index: int, where: str) -> Fault:
+    name = record.get("id") if isinstance(record, dict) else None
+    here = f"{where}: faults[{index}]" + (f" ({name})" if name else "")
+    try:
+        fault = msgspec.convert(record, Fault)
+        check(fault)
+    except msgspec.ValidationError as error:
+        raise ScheduleError(f"{here}: {error}") from None
+    except FaultError as error:
+        raise ScheduleError(f"{here}: {error.field}: {error}") from None
+    return fault
+
+
+def _check(schedule: Schedule, where: str) -> None:
+    if not 0 <= schedule.calm_s <= schedule.core_at_s <= schedule.all_at_s <= schedule.duration_s:
+        raise ScheduleError(f"{where}: 0 <= calm_s <= core_at_s <= all_at_s <= duration_s does not hold")
+    if schedule.servers < 1:
+        raise ScheduleError(f"{where}: servers: {schedule.servers} is too few")
+    seen: set[str] = set()
+    for fault in schedule.faults:
+        if fault.id in seen:
+            raise ScheduleError(f"{where}: two faults have the id {fault.id!r}")
+        seen.add(fault.id)
+        limit = "all_at_s" if fault.for_s is None else "core_at_s"
+        ends = fault.at_s if fault.for_s is None else schedule.end_s(fault)
+        if ends > getattr(schedule, limit) + 1e-6:
+            what = "at_s" if fault.for_s is None else "for_s"
+            raise ScheduleError(
+                f"{where}: fault {fault.id}: {what}: it goes on to {ends:g} s, but has to be over by {limit}, "
+                f"{getattr(schedule, limit):g} s"
+            )
