@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from checker.history import Op, read
@@ -162,7 +163,7 @@ def build(history: Path, verdict: Verdict) -> dict[str, Any]:
 
 def _sentence(verdict: Verdict) -> dict[str, str]:
     valid = verdict.get("valid")
-    word = {True: "valid", False: "invalid"}.get(valid, "unknown") if isinstance(valid, bool) else "unknown"
+    word = ("valid" if valid else "invalid") if isinstance(valid, bool) else "unknown"
     return {"word": word, "sentence": visible(str(verdict.get("summary") or f"The verdict is {word}."))}
 
 
@@ -173,10 +174,11 @@ def _promise(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "says": str(result.get("promise") or PROMISES.get(name, "")),
-        "word": {True: "held", False: "broken"}.get(valid, "unknown") if isinstance(valid, bool) else "unknown",
-        "violations": len(result.get("violations") or []),
+        "word": ("held" if valid else "broken") if isinstance(valid, bool) else "unknown",
+        "violations": len(result.get("violations") or []) + (whole(result.get("more_violations")) or 0),
+        "judged": result.get("judged", True) is not False,
         "stats": [s for s in stats if s[1]],
-        "notes": [visible(str(note)) for note in result.get("notes") or []],
+        "reasons": [visible(str(reason)) for reason in result.get("reasons") or []],
     }
 
 
@@ -192,17 +194,14 @@ def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[st
     rows = []
     for result in results:
         for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
-            named = [str(fault) for fault in violation.get("faults") or []]
+            named = violation.get("faults") or []
             rows.append(
                 {
                     "promise": str(violation.get("promise") or result.get("name")),
                     "message": visible(str(violation.get("message") or "")),
                     "time": whole(violation.get("time")),
                     "servers": [visible(str(s)) for s in violation.get("servers") or []],
-                    "faults": [
-                        {"id": visible(f), "kind": visible(faults[f].kind) if f in faults else "", "known": f in faults}
-                        for f in named
-                    ],
+                    "faults": [_named(fault, faults) for fault in named],
                     "ops": [{"index": i, "shown": i in proofs} for i in violation.get("ops") or []],
                 }
             )
@@ -210,6 +209,19 @@ def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[st
     for number, row in enumerate(rows, 1):
         row["number"] = number
     return rows
+
+
+def _named(fault: Any, faults: dict[str, Fault]) -> dict[str, Any]:
+    """A fault in force, as a violation names it: by an object {"fault", "f", "surely", ...}, or by its id alone."""
+    told = fault if isinstance(fault, dict) else {"fault": fault}
+    name = str(told.get("fault"))
+    known = faults.get(name)
+    return {
+        "id": visible(name),
+        "kind": visible(known.kind if known else str(told.get("f") or "")),
+        "known": known is not None,
+        "surely": told.get("surely", True) is not False,
+    }
 
 
 def _excerpts(ops: list[Op], proofs: set[int]) -> list[dict[str, Any]]:
@@ -359,7 +371,7 @@ def _shortened(rows: list[dict[str, Any]], worth: Any, place: Any) -> dict[str, 
 
 
 def _median(numbers: list[int]) -> int:
-    return sorted(numbers)[len(numbers) // 2] if numbers else 0
+    return int(median(numbers)) if numbers else 0
 
 
 def _notes(found: _Collected, repaired: list[str], verdict: Verdict) -> list[str]:
@@ -379,7 +391,7 @@ def _notes(found: _Collected, repaired: list[str], verdict: Verdict) -> list[str
 # ---- the timeline --------------------------------------------------------------------------------------------------
 
 
-def _data(
+def _data(  # noqa: PLR0917 - all that was found, drawn
     found: _Collected,
     faults: list[Fault],
     reigns: list[Reign],

@@ -30,7 +30,7 @@ _HIGH, _LOW = 32, 0xFFFFFFFF
 
 class Transition(NamedTuple):
     time: int
-    index: int
+    op: int
     state: int
     epoch: int
     round: int
@@ -121,7 +121,7 @@ class Lane:
             number("accepted_epoch"),
             number("current_epoch"),
             number("last_zxid"),
-            self._strings.add(compact(value["vote"])) if value.get("vote") else 0,
+            self._strings.add(_vote(value["vote"])) if value.get("vote") else 0,
             self._strings.add(str(value.get("reason") or "")),
             self._evidence.add(compact(evidence)) if evidence else 0,
             op.time_error or 0,
@@ -143,7 +143,7 @@ class Lane:
         elected: int | None = None
         votes: list[str] = []
         for t in self.transitions:
-            shown = self._shown.get(t.index, {})
+            shown = self._shown.get(t.op, {})
             leading = t.state % 10 == _ROLES["LEADING"]
             if leading and elected is None:
                 elected, votes = t.time, _names(shown.get("votes"))
@@ -153,7 +153,7 @@ class Lane:
                 reign = None
             if t.state >= ESTABLISHED:
                 if reign is None:
-                    reign = Reign(t.epoch, self.host, t.time, t.index, elected=elected)
+                    reign = Reign(t.epoch, self.host, t.time, t.op, elected=elected)
                     reigns.append(reign)
                     reign.votes = votes or _names(shown.get("votes"))
                 reign.acks = reign.acks or _names(shown.get("epoch_acks"))
@@ -169,7 +169,7 @@ class Lane:
         ts = self.transitions
         return {
             "t": deltas(t.time // US for t in ts),
-            "i": deltas(t.index for t in ts),
+            "i": deltas(t.op for t in ts),
             "s": deltas(t.state for t in ts),
             "e": deltas(t.epoch for t in ts),
             "r": deltas(t.round for t in ts),
@@ -197,6 +197,17 @@ def empty_throne(reigns: Iterable[Reign], end: int) -> list[tuple[int, int]]:
     if covered < end:
         gaps.append((covered, end))
     return gaps
+
+
+def _vote(vote: Any) -> str:
+    """A vote in words: `server 5, zxid 0x200000000, round 3, epoch 2`."""
+    if not isinstance(vote, dict):
+        return compact(vote)
+    words = []
+    for name, number in vote.items():
+        zxid = name == "zxid" and whole(number) is not None and number >= 0
+        words.append(f"{'server' if name == 'leader' else name} {f'0x{number:x}' if zxid else number}")
+    return ", ".join(words)
 
 
 def _names(sids: Any) -> list[str]:

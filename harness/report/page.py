@@ -28,9 +28,9 @@ def write_report(
 ) -> Path:
     """Writes the report of one run to `out_path`, whole or not at all, and returns that path.
 
-    `history_path` is a history file or a run's folder.  `verdict` is a `checker.verdict.Verdict`, or the object that its
-    `to_json` gives (what results.json holds).  `rerun_command` is the shell command that runs it again, shown as it
-    is.  `title` stands in the browser's title and above the verdict; it is the run's name if None.
+    `history_path` is a history file or a run's folder.  `verdict` is a `checker.verdict.Verdict`, or the object that
+    its `to_json` gives (what results.json holds).  `rerun_command` is the shell command that runs it again, shown as
+    it is.  `title` stands in the browser's title and above the verdict; it is the run's name if None.
 
     Raises checker.history.HistoryError when the history cannot be read, and OSError when the report cannot be written.
     """
@@ -63,8 +63,8 @@ def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None
         view,
         title=title or view["run"]["name"],
         rerun=rerun_command,
-        style=Markup(style),  # noqa: S704 - our own files, and none of them holds a closing tag (tested)
-        script=Markup(script),  # noqa: S704
+        style=Markup(style),
+        script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
     )

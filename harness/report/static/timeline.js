@@ -44,7 +44,14 @@
     lane.rows = stacked(lane.faults, (f) => f.fault.t[0], (f) => f.fault.t[3], 4);
   }
   const reigns = D.reigns.e.map((e, i) => ({ e, h: D.reigns.h[i], a: D.reigns.a[i], b: D.reigns.b[i] }));
-  const reignRows = stacked(reigns, (r) => r.a, (r) => r.b, 2);
+  stacked(reigns, (r) => r.a, (r) => r.b, 2);
+  for (let i = 0, until = -1; i < reigns.length; i++) {
+    // Two at once, mostly because the old one has not noticed yet, share the height; any other has it all.
+    const overlaps = reigns[i].a < until || (i + 1 < reigns.length && reigns[i + 1].a < reigns[i].b);
+    reigns[i].height = overlaps ? 0.5 : 1;
+    if (!overlaps) reigns[i].row = 0;
+    until = Math.max(until, reigns[i].b);
+  }
   const holders = new Map();
   for (const r of reigns) holders.set(r.e, (holders.get(r.e) || new Set()).add(r.h));
   const shared = (r) => holders.get(r.e).size > 1;
@@ -131,6 +138,7 @@
     clientsY = y;
     if (hasClients) y += 44;
     H = y + 4;
+    canvas.dataset.gutter = GUT; canvas.dataset.lanes = lanes.map((lane) => lane.y).join(' ');
     scale = window.devicePixelRatio || 1;
     canvas.width = Math.round(W * scale); canvas.height = Math.round(H * scale); canvas.style.height = `${H}px`;
     overview.width = Math.round(W * scale); overview.height = Math.round(34 * scale);
@@ -249,7 +257,6 @@
   };
 
   const drawThrone = () => {
-    const h = BAR / reignRows;
     let last = -1;
     for (const [a, b] of D.empty) {
       const x0 = X(a), x1 = X(b);
@@ -273,9 +280,9 @@
       const wrong = shared(r);
       if (x1 - x0 < 1 && Math.floor(x0) === pixels[r.row] && !wrong) continue;
       pixels[r.row] = Math.floor(x0);
-      const y = throneY + r.row * h, w = Math.max(x1 - x0, 1);
+      const h = BAR * r.height, y = throneY + r.row * h, w = Math.max(x1 - x0, 1);
       g.fillStyle = epochColour(r.e);
-      g.fillRect(x0, y, w, reignRows > 1 ? h - 1 : h);
+      g.fillRect(x0, y, w, r.height < 1 ? h - 1 : h);
       if (wrong) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
       else if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, y, 0.75, h); }
       const name = D.hosts[r.h].name;
@@ -414,7 +421,7 @@
     const t = T(x);
     for (const v of D.violations) if (y < AXIS && Math.abs(X(v.t) - x) < 14) return { violation: v };
     if (y >= throneY && y < throneY + BAR) {
-      const row = Math.min(reignRows - 1, Math.floor((y - throneY) / (BAR / reignRows)));
+      const row = y - throneY < BAR / 2 ? 0 : 1;
       return pick(reigns.filter((r) => r.a <= t && t <= r.b), (r) => r.row === row, 'reign') || pick(D.empty.filter(([a, b]) => a <= t && t <= b), () => true, 'gap');
     }
     for (const lane of lanes) {
