@@ -2,14 +2,16 @@
 
 Two rules, from two sides:
 
-1.  *By what leaders show.*  An established leader's own (current epoch, last zxid), at its election, is at least that of
-    some quorum: among its epoch acks, those that are not better than its own `own`, itself included, hold a quorum.  (It is
-    what makes its history contain every committed transaction: a committed one is on a quorum, and two quorums meet.)
+1.  *By what leaders show.* An established leader's own (current epoch, last zxid), at its election, is at least that
+    of some quorum: among its epoch acks, those that are not better than its own `own`, itself included, hold a quorum.
+    (It is what makes its history contain every committed transaction: a committed one is on a quorum, and two quorums
+    meet.)
 
 2.  *By what clients saw.*  Clients create values, each a number used once.  A value is *owed* once its create was
-    acknowledged (`ok`), or once any read returned it: whether it was acknowledged or not, it was committed then.  A final
-    read, which is a `read-all` of one server, after a sync, invoked in phase `all` or `end`, returns every value that was owed when it was invoked.
-    A value that a read returns and no client ever tried to create is a violation as well.
+    acknowledged (`ok`), or once any read returned it: whether it was acknowledged or not, it was committed then.  A
+    final read, which is a `read-all` of one server, after a sync, invoked in phase `all` or `end`, returns every value
+    that was owed when it was invoked.  A value that a read returns and no client ever tried to create is a violation
+    as well.
 
         create 7  invoke   ok                                        7 is owed from here on
         create 8  invoke         info                                8 may or may not be there ...
@@ -265,13 +267,14 @@ class BestHistory:
         self.leaders_judged.add((host, state.epoch))
         summaries = {sid: _summary(acks.get(str(sid))) for sid in sids_of(acks)}
         not_better = {sid for sid, summary in summaries.items() if summary is not None and summary <= own}
+        if not self.world.quorums.of(summaries):
+            return  # `evidence` says so
         if not self.world.quorums.of(not_better | {self.world.run.sid(host)}):
             better = {self.world.run.host(sid): s for sid, s in summaries.items() if s is not None and s > own}
             told = ", ".join(f"{name} ({epoch}, 0x{zxid:x})" for name, (epoch, zxid) in better.items())
             message = (
-                f"{host} leads epoch {state.epoch} from (current epoch {own[0]}, zxid 0x{own[1]:x}), which is not at least as "
-                f"good as a quorum's: {f'better are {told}' if told else f'it is only as good as {sorted(not_better)}'} "
-                f"(op {op.index})"
+                f"{host} leads epoch {state.epoch} from (current epoch {own[0]}, zxid 0x{own[1]:x}), which is not at "
+                f"least as good as a quorum's: better are {told} (op {op.index})"
             )
             self.violations.add(message, [op.index], [host, *better], self.world.faults_now(), op.time)
 

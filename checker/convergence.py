@@ -1,17 +1,18 @@
 """Promise `convergence`: a majority that is up and can talk has one established leader within a stated bound.
 
-The rule.  While there is a majority M that is owed a leader (`World.majority`: all of M fit, every pair in M hearing each
-other both ways, every other voter down, paused, or cut from all of M in both directions), M has *converged* when one member of M is
-established as leader, in broadcast, and every other member follows it, in broadcast and in its epoch.  While M is owed a
-leader it is never without for longer than the bound:
+The rule.  While there is a majority M that is owed a leader (`World.majority`: all of M fit, every pair in M hearing
+each other both ways, every other voter down, paused, or cut from all of M in both directions), M has *converged* when
+one member of M is established as leader, in broadcast, and every other member follows it, in broadcast and in its
+epoch.  While M is owed a leader it is never without for longer than the bound:
 
     owed:          |---------------- window, M = {n1,n2,n3} ----------------|
     converged:             |====================|             |============|
     without:       |<-- a->|                    |<---- b ---->|                  a <= bound and b <= bound
 
 A *window* is the time that one M is owed a leader without a break.  A window that ended before its bound without
-convergence proves nothing, and is counted (`short`).  Clock errors: a stretch without a leader begins at the latest instant
-that its first op allows and ends at the earliest that its last one allows, so it is never made longer by an error.
+convergence proves nothing, and is counted (`short`).  Clock errors: a stretch without a leader begins at the latest
+instant that its first op allows and ends at the earliest that its last one allows, so it is never made longer by an
+error.
 
 Degraded links (loss, rate, delay, ...) between members of M suspend the promise: no window is open while one may be in
 force.  A link that is degraded between M and the rest changes nothing, since they are cut anyway.
@@ -21,12 +22,13 @@ The bound, unless the run's `bounds.convergence_s` sets it, is
     3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s
 
 `sync_limit` ticks for the servers to notice that an old leader or an old quorum is gone; the longest pause between two
-notifications of one LOOKING server, after which each has heard of each other's vote; then discovery, its acknowledgement
-and NEWLEADER's, each of which waits `init_limit` ticks at most before the attempt is given up; and a second for finalizeWait
-(200 ms) and busy hosts.  An attempt that fails for one straggler is paid for by the same three waits.
+notifications of one LOOKING server, after which each has heard of each other's vote; then discovery, its
+acknowledgement and NEWLEADER's, each of which waits `init_limit` ticks at most before the attempt is given up; and a
+second for finalizeWait (200 ms) and busy hosts.  An attempt that fails for one straggler is paid for by the same three
+waits.
 
-The end's two acts.  In phase `core` some majority, and in phase `all` every voter together, must have been seen converged while it was owed a
-leader: else little was shown, and the result is unknown.
+The end's two acts.  In phase `core` some majority, and in phase `all` every voter together, must have been seen
+converged while it was owed a leader: else little was shown, and the result is unknown.
 
 Memory: one window.
 """
@@ -60,6 +62,8 @@ class Window:
         self.without_op = op_index
         self.ever = False
         """It has converged at some time."""
+        self.why = ""
+        """Why it is without one, in words."""
         self.accused = False
         """The stretch without a leader that is going on has been reported."""
 
@@ -82,7 +86,7 @@ class Convergence:
     def feed(self, op: Op) -> None:
         majority = self.world.majority()
         if self.window is not None and self.window.majority != majority:
-            self._judge(op.earliest, op.index, "it was still without one when the window ended")
+            self._judge(op.earliest, op.index, "it was still without one when it was no longer owed one, {} s later")
             self._close()
         if majority is None:
             return
@@ -91,7 +95,7 @@ class Convergence:
             self.windows += 1
         converged = self.leader() is not None
         if converged and self.window.without_since is not None:
-            self._judge(op.earliest, op.index, "it has one only since")
+            self._judge(op.earliest, op.index, "it had one only {} s later")
             self.window.without_since = None
             self.window.ever = True
             self.window.accused = False
@@ -99,7 +103,9 @@ class Convergence:
             self.window.without_since = op.latest
             self.window.without_op = op.index
         elif not converged:
-            self._judge(op.earliest, op.index, None)
+            self._judge(op.earliest, op.index, "it was still without one {} s later")
+        if not converged:
+            self.window.why = self._why(sorted(majority, key=self.world.run.sid))
         if converged and (self.world.phase == "core" or (self.world.phase == "all" and self._everyone())):
             self.shown.add(self.world.phase)
 
@@ -114,7 +120,7 @@ class Convergence:
     def _everyone(self) -> bool:
         return self.window is not None and len(self.window.majority) == len(self.world.voters)
 
-    def _judge(self, now: int, op_index: int | None, how: str | None) -> None:
+    def _judge(self, now: int, op_index: int | None, how: str) -> None:
         """Reports the stretch without a leader that lasts until `now`, once, if it is longer than the bound."""
         window = self.window
         if window is None or window.without_since is None:
@@ -127,7 +133,7 @@ class Convergence:
         members = sorted(window.majority, key=self.world.run.sid)
         message = (
             f"{', '.join(members)} were owed a leader since op {window.without_op} and did not all have one within "
-            f"{seconds(self.bound_ns)} s ({how or 'they are without one'} after {seconds(lasted)} s): {self._why(members)}"
+            f"{seconds(self.bound_ns)} s ({how.format(seconds(lasted))}): {window.why}"
         )
         ops = [window.without_op] + [self.world.state_ops[h] for h in members if h in self.world.state_ops]
         if op_index is not None:
@@ -155,7 +161,7 @@ class Convergence:
 
     def finish(self) -> Result:
         if self.window is not None:
-            self._judge(self.world.now, None, "it was still without one when the history ended")
+            self._judge(self.world.now, None, "it was still without one at the end of the history, {} s later")
             self._close()
         reasons = [f"in phase {act!r} {who} was seen with an established leader while it was owed one"
                    for act, who in zip(ACTS, ("no majority", "no ensemble with all voters fit"), strict=True)

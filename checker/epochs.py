@@ -1,8 +1,8 @@
-"""Promise `epochs`: per server, accepted and current epoch never fall, and current never exceeds accepted, across crashes.
+"""Promise `epochs`: per server, accepted and current epoch never fall, and current never exceeds accepted.
 
-The rule.  A server's accepted epoch is its word to take no leader of an older one, and its current epoch is what it votes
-with; both are on disk before they are said (protocol: QuorumPeer's files acceptedEpoch and currentEpoch).  So in the order
-of one server's own reports, over all its restarts:
+The rule.  A server's accepted epoch is its word to take no leader of an older one, and its current epoch is what it
+votes with; both are on disk before they are said (protocol: QuorumPeer's files acceptedEpoch and currentEpoch).  So in
+the order of one server's own reports, over all its restarts:
 
 *   accepted epoch: never less than it was;
 *   current epoch: never less than it was;

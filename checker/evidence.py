@@ -2,17 +2,19 @@
 
 The rule.  While a server leads, its reports carry `evidence`:
 
-==================  =====================================================  ==============================================
-`votes`             sids (a list, or an object by sid) that voted for it    a quorum, before or when it is established
-`epoch_acks`        sid -> [current epoch, last zxid] of who acknowledged   a quorum, before or when it is established
-`newleader_acks`    sids that acknowledged NEWLEADER                       a quorum, when it enters broadcast
-==================  =====================================================  ==============================================
+================  ======================================================  ============================================
+`votes`           sids (a list, or an object by sid) that voted for it    a quorum, before or when it is established
+`epoch_acks`      sid -> [current epoch, last zxid] of who acknowledged   a quorum, before or when it is established
+`newleader_acks`  sids that acknowledged NEWLEADER                        a quorum, when it enters broadcast
+================  ======================================================  ============================================
 
 What counts is the quorum predicate of `checker.quorums`, not the server's own: voters only, each once; observers and
-servers that nobody knows count nothing.  Evidence that is there and too small is a violation at once.  Evidence that has
-not been shown by the time that the leadership ends (or the history) is a violation too, of the op that claimed the throne.
+servers that nobody knows count nothing.  Evidence that is there and too small is a violation at once.  Evidence that
+has not been shown by the time that the leadership ends (or the history) is a violation too, of the op that claimed the
+throne.
 
-Only reports of one server are used, in that server's own order, so no clock error matters.  Memory: one leadership a host.
+Only reports of one server are used, in that server's own order, so no clock error matters.  Memory: one leadership a
+host.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ with blurred ends, and a promise must be judged by the side that does not accuse
     possibly           |<--------------------------------------------------------->|
     surely                            |<------------------------------>|
 
-*   An `invoke` makes the new effects possible, and those that the fault is about to lose no longer sure.  `ok` makes the
-    new ones sure and ends the old ones.  `fail` (it did not happen) puts back what was.  `info` (unknown) leaves all of
-    it possible and none of it sure.
+*   An `invoke` makes the new effects possible, and those that the fault is about to lose no longer sure.  `ok` makes
+    the new ones sure and ends the old ones.  `fail` (it did not happen) puts back what was.  `info` (unknown) leaves
+    all of it possible and none of it sure.
 *   "Stop" is a change to no effects; a flap's toggle is a change to other effects.  So there is one rule for all.
 *   A `healed` report of a host makes that host's share of its faults no longer sure, until the nemesis says that they
     are over.  A `started` report ends a `down` that was sure: the server is up again.
@@ -70,7 +70,7 @@ class World:
     def __init__(self, run: Run, knowledge_ends: int = FOR_EVER) -> None:
         self.run = run
         self.knowledge_ends = knowledge_ends
-        """Run time, in ns, after which something that nobody reported may have happened all the same (a cut history)."""
+        """Run time, in ns, after which silence proves nothing (the end of a history that was cut)."""
         self.now = 0
         """The time, in ns, of the last thing that was told."""
         self.quorums = run.quorums()
@@ -198,8 +198,8 @@ class World:
     def majority(self) -> frozenset[str] | None:
         """The hosts that are owed a leader now, if any.
 
-        They are a quorum of voters, all fit, every pair hears each other both ways, and every other voter is down, paused,
-        or cut from all of them in both directions.  There is at most one such set, since two quorums meet.
+        They are a quorum of voters, all fit, every pair hears each other both ways, and every other voter is down,
+        paused, or cut from all of them in both directions.  There is at most one such set, since two quorums meet.
         """
         if self._stale:
             self._majority = self._find_majority()

@@ -4,8 +4,10 @@ Nothing is promised to an ensemble in which a majority is connected only in part
 ZooKeeper's protocol may elect there or may go round for ever.  How it fares is worth knowing, so it is measured.
 
 A *partial window* is the time in which nobody is owed a leader (`World.majority` is None) and yet some fit voters that
-reach each other, directly or through others of them, over links that surely work both ways, hold a quorum.  It is *empty* while no
-established leader has a quorum of voters that follow it in broadcast.
+reach each other, directly or through others of them, over links that surely work both ways, hold a quorum.  It is
+*empty* while no established leader has a quorum of voters that follow it in broadcast.
+
+A fault that is just beginning or ending (or whose fate is unknown) is in neither: nobody knows who hears whom then.
 
 Memory: one window.
 """
@@ -30,7 +32,8 @@ class PartialConnectivity:
         self.longest_empty_ns = 0
 
     def feed(self, op: Op) -> None:
-        partial = self.world.majority() is None and self._connected_quorum()
+        settled = self.world.possible == self.world.sure
+        partial = settled and self.world.majority() is None and self._connected_quorum()
         if partial and self.since is None:
             self.since = op.time
             self.windows += 1

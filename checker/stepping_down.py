@@ -1,12 +1,12 @@
 """Promise `stepping-down`: a leader that lost its quorum stops leading within its bound.
 
 The rule.  An established leader has *lost its quorum* while those voters that may still be talking with it, itself
-included, are not a quorum: each of the others is surely down or paused, or surely cut from it in one direction at least.
-One direction is enough: a follower that does not hear the leader's pings goes away, and a leader that does not hear the
-follower's answers gives it up.
+included, are not a quorum: each of the others is surely down or paused, or surely cut from it in one direction at
+least.  One direction is enough: a follower that does not hear the leader's pings goes away, and a leader that does not
+hear the follower's answers gives it up.
 
-The clock of the promise runs while the leader is fit: a paused leader cannot step down, and one whose clock is slow must
-not be measured by ours.  From its resume it counts anew, since it first has to read what had arrived.
+The clock of the promise runs while the leader is fit: a paused leader cannot step down, and one whose clock is slow
+must not be measured by ours.  From its resume it counts anew, since it first has to read what had arrived.
 
 The bound, unless the run's `bounds.stepping_down_s` sets it, is
 
@@ -43,8 +43,9 @@ class SteppingDown:
         self.world = world
         self.bound_ns = bound_ns(world.run)
         self.violations = Violations(self.name)
-        self.lost: dict[str, tuple[int, int, int]] = {}
-        """host -> since when (ns) it leads without a quorum, the op that took the quorum, the op that says it leads."""
+        self.lost: dict[str, tuple[int, int, int, int | None]] = {}
+        """host -> since when (ns) it leads without a quorum, the op that took the quorum, the op that says that it leads,
+        and the epoch."""
         self.accused: set[str] = set()
         self.losses = 0
         self.longest_ns = 0
@@ -57,7 +58,9 @@ class SteppingDown:
                 self._end(host)
         for host in lost - self.lost.keys():
             self.losses += 1
-            self.lost[host] = (self.world.settled_at, op.index, self.world.state_ops[host])
+            state = self.world.states[host]
+            epoch = state.epoch if state is not None else None
+            self.lost[host] = (self.world.settled_at, op.index, self.world.state_ops[host], epoch)
 
     def _may_have_quorum(self, host: str) -> bool:
         world = self.world
@@ -69,21 +72,17 @@ class SteppingDown:
         return world.quorums.of(world.sids(supporters))
 
     def _judge(self, host: str, now: int, op_index: int | None) -> None:
-        since, lost_op, state_op = self.lost[host]
+        since, lost_op, state_op, epoch = self.lost[host]
         lasted = min(now, self.world.knowledge_ends) - since
         self.longest_ns = max(self.longest_ns, lasted)
         if lasted > self.bound_ns and host not in self.accused:
             self.accused.add(host)
             message = (
-                f"{host} leads epoch {self._epoch(host)} without a quorum since op {lost_op}, and did not step down "
+                f"{host} leads epoch {epoch} without a quorum since op {lost_op}, and did not step down "
                 f"within {seconds(self.bound_ns)} s (it was still leading {seconds(lasted)} s later)"
             )
             ops = [state_op, lost_op] + ([op_index] if op_index is not None else [])
             self.violations.add(message, ops, [host], self.world.faults_now(), since + self.bound_ns)
-
-    def _epoch(self, host: str) -> str:
-        state = self.world.states[host]
-        return str(state.epoch) if state is not None and state.epoch is not None else "?"
 
     def _end(self, host: str) -> None:
         del self.lost[host]

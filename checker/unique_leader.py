@@ -1,9 +1,9 @@
 """Promise `unique-leader`: per epoch at most one established leader, over the whole run.
 
 The rule.  An epoch belongs to the first server that is established in it (Leadership2 in the TLA+ specification of
-ZooKeeper).  It is broken by another server that is established in it, at whatever time: two leaders of one epoch need not
-meet to give two transactions one zxid.  It is broken as well by the same server established in it a second time, after it
-had stopped leading: it would number its transactions from the start again.
+ZooKeeper).  It is broken by another server that is established in it, at whatever time: two leaders of one epoch need
+not meet to give two transactions one zxid.  It is broken as well by the same server established in it a second time,
+after it had stopped leading: it would number its transactions from the start again.
 
 A server that merely won a vote is elected, not established; two servers elected in one round break nothing.
 

@@ -1,22 +1,24 @@
 """The verdict: all promises over one history.
 
-`check(path)` reads the history once, as a stream, and ends with a `Verdict`.  What clients do is taken in the file's order and at
-once; what servers, nemesis and controller say is sorted first (`checker.history.Ordered`).
+`check(path)` reads the history once, as a stream, and ends with a `Verdict`.  What clients do is taken in the file's
+order and at once; what servers, nemesis and controller say is sorted first (`checker.history.Ordered`).
 
 A verdict is `True` (valid), `False` (invalid) or "unknown".  Invalid beats unknown beats valid.
 
-The vacuity rule: a history in which too little happened to mean anything is never valid.  It is unknown, with the reason, when
+The vacuity rule: a history in which too little happened to mean anything is never valid.  It is unknown, with the
+reason, when
 
 *   no leader was ever established;
 *   no fault was verified (an `ok` of the nemesis, with evidence);
-*   events of a host are missing (the `end` op's counts differ or lack it), lines are missing, or ops came too late to be ordered;
+*   events of a host are missing (the `end` op's counts differ or lack it), lines are missing, or ops came too late to
+    be ordered;
 *   the history has no `end` op, so the run was cut off: the promises are still checked up to the cut;
 *   no create was acknowledged, or a voter was not read at the end (said by `best-history`);
 *   the end's acts show no converged majority (said by `convergence`).
 
-What is missing must not accuse.  A violation that rests on something *not* reported (nobody stepped down, nobody led) does not stand when
-events of its servers are missing: it makes its promise unknown instead.  And on a history that was cut, nothing
-is concluded from silence in the last 30 s before the cut: that much may have been on its way.
+What is missing must not accuse.  A violation that rests on something *not* reported (nobody stepped down, nobody led)
+does not stand when events of its servers are missing: it makes its promise unknown instead.  And on a history that was
+cut, nothing is concluded from silence in the last 30 s before the cut: that much may have been on its way.
 """
 
 from __future__ import annotations
@@ -296,10 +298,10 @@ class Checking:
         convergence = by_name["convergence"].stats
         best = by_name["best-history"].stats
         return (
-            f"Valid: {by_name['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was owed a "
-            f"leader had one within {convergence['bound_s']} s (the longest wait was "
-            f"{convergence['longest_without_leader_s']} s), and none of {best['acknowledged']} acknowledged values was lost, "
-            f"under {sum(self.verified.values())} verified faults of {len(+self.verified)} kinds."
+            f"Valid: {by_name['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was "
+            f"owed a leader had one within {convergence['bound_s']} s (the longest wait was "
+            f"{convergence['longest_without_leader_s']} s), and none of {best['acknowledged']} acknowledged values was "
+            f"lost, under {sum(self.verified.values())} verified faults of {len(+self.verified)} kinds."
         )
 
 
