@@ -351,6 +351,24 @@ class Remote:
                 raise connection.failed("the command did not start", error, deadline, text) from None
         return process
 
+    def count_sessions(self, up_to: int, *, deadline_s: float = 15.0) -> int:
+        """How many sessions sshd lets one connection have at once, found by opening them on a connection of its own."""
+        deadline = Deadline(deadline_s)
+        endpoint = resolve(self.name, self.ssh_config)
+        connection = connect(endpoint, self.ssh_config, deadline, accept_new=self.accept_new)
+        opened = 0
+        try:
+            for _ in range(up_to):
+                connection.transport.open_session(timeout=max(0.001, deadline.left_s()))
+                opened += 1
+        except ChannelException:
+            pass
+        except (SSHException, EOFError, OSError) as error:
+            raise connection.failed("sessions were counted", error, deadline) from None
+        finally:
+            connection.close()
+        return opened
+
     # --- files --------------------------------------------------------------------------------------------------------
 
     def put(self, source: Path | str | bytes, path: str, mode: int = 0o644, *, deadline_s: float = 60.0) -> bool:
