@@ -1,7 +1,8 @@
 """`onethrone hosts check`: what each host can and cannot do, before a run finds out.
 
 A host is *usable* when a run can be carried out on it at all: SSH, root, Python.  What it lacks beyond that rules out
-some kinds of fault, which are refused at plan time with the reason found here (`Schedule.refusals(abilities(reports))`).
+some kinds of fault, which are refused at plan time with the reason that was found here
+(`Schedule.refusals(abilities(reports))`).
 Everything is tried out on the host (`hosts_probe.py`), nothing is inferred from a version.
 """
 
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -31,7 +32,6 @@ STATE_DIRECTORY = "/var/lib/onethrone"
 
 _PROBE = Path(__file__).with_name("hosts_probe.py")
 _PROBE_DEADLINE_S = 90.0
-_HOST_DEADLINE_S = 150.0
 _CLOCK_EXCHANGES = 15
 _CLOCK_SERVER = "import sys, time\nfor line in iter(sys.stdin.readline, ''):\n  print(time.time_ns(), flush=True)"
 _REMEDIES = {
@@ -41,6 +41,10 @@ _REMEDIES = {
     "faketime": "Install libfaketime on the host (Debian: apt-get install faketime).",
 }
 _PACKAGES = {"ip": "iproute2", "tc": "iproute2", "timeout": "coreutils", "sha256sum": "coreutils"}
+
+
+class _Found(Protocol):
+    def __call__(self, level: str, what: str, remedy: str = "") -> None: ...
 
 
 @dataclass
@@ -112,18 +116,24 @@ def _look(remote: Remote, report: HostReport) -> None:
     if numbers < PYTHON_MIN:
         has = "Python " + ".".join(map(str, numbers)) if numbers else "no python3"
         needed = ".".join(map(str, PYTHON_MIN))
-        found(
-            "unusable",
-            f"{has}; {needed} or later is needed",
-            "Install it on the host (Debian: apt-get install python3).",
-        )
+        found("unusable", f"{has}; {needed} or later is needed", "Install it (Debian: apt-get install python3).")
         return
     found("fine", "Python " + ".".join(map(str, numbers)))
 
     answer = remote.run(
         f"{sudo}python3 - {STATE_DIRECTORY}", input=_PROBE.read_bytes(), deadline_s=_PROBE_DEADLINE_S, idempotent=True
     )
-    facts = json.loads(answer.stdout)
+    _read_probe(json.loads(answer.stdout), report, found)
+    _look_at_clock(remote, report, found)
+    sessions = remote.count_sessions(SESSIONS_MAX)
+    if sessions < SESSIONS_MAX:
+        remedy = f"Set MaxSessions to 10 in the host's sshd_config ({SESSIONS_MAX} at least)."
+        found("lacking", f"sshd allows only {sessions} sessions at once", remedy)
+    else:
+        found("fine", f"sshd allows {SESSIONS_MAX} sessions at once")
+
+
+def _read_probe(facts: dict[str, Any], report: HostReport, found: _Found) -> None:
     report.abilities = facts.pop("abilities")
     report.facts = facts
     for ability, reason in report.abilities.items():
@@ -136,33 +146,19 @@ def _look(remote: Remote, report: HostReport) -> None:
             found("fine", f"no {ability} ({reason}), which no fault needs")
     for tool, package in _PACKAGES.items():
         if not facts["tools"][tool]:
-            found("lacking", f"there is no {tool}", f"Install it on the host (Debian: apt-get install {package}).")
+            found("lacking", f"there is no {tool}", f"Install it (Debian: apt-get install {package}).")
     free = facts["disk_free_bytes"]
     if not facts["disk_writable"]:
-        found(
-            "unusable",
-            f"{STATE_DIRECTORY} cannot be written",
-            "Its file system is read-only, or belongs to somebody else.",
-        )
+        remedy = "Its file system is read-only, or belongs to somebody else."
+        found("unusable", f"{STATE_DIRECTORY} cannot be written", remedy)
     elif free < DISK_FREE_MIN_BYTES:
         found("lacking", f"{free / 1e9:.1f} GB of disk are free", f"Make room below {STATE_DIRECTORY}: 1 GB at least.")
     else:
         found("fine", f"{free / 1e9:.1f} GB of disk are free")
 
-    _look_at_clock(remote, report, found)
-    sessions = remote.count_sessions(SESSIONS_MAX + 1)
-    if sessions < SESSIONS_MAX:
-        found(
-            "lacking",
-            f"sshd allows {sessions} sessions at once",
-            f"Set MaxSessions to 10 in its sshd_config ({SESSIONS_MAX} at least).",
-        )
-    else:
-        found("fine", f"sshd allows {SESSIONS_MAX} sessions at once")
 
-
-def _look_at_clock(remote: Remote, report: HostReport, found: Any) -> None:
-    """The host's wall clock against ours: in the quickest of several exchanges it was read between sending and receiving."""
+def _look_at_clock(remote: Remote, report: HostReport, found: _Found) -> None:
+    """The host's wall clock against ours; it was read at some time between sending and receiving (Cristian)."""
     process = remote.spawn(["python3", "-u", "-c", _CLOCK_SERVER])
     try:
         best_ns: int | None = None
@@ -181,14 +177,15 @@ def _look_at_clock(remote: Remote, report: HostReport, found: Any) -> None:
         process.close()
     assert report.clock_offset_ns is not None
     assert report.clock_error_ns is not None
-    text = f"its clock is {report.clock_offset_ns / 1e6:+.3f} ms off ours, give or take {report.clock_error_ns / 1e6:.3f} ms"
+    offset_ms, error_ms = report.clock_offset_ns / 1e6, report.clock_error_ns / 1e6
+    text = f"its clock is {offset_ms:+.3f} ms off ours, give or take {error_ms:.3f} ms"
     if abs(report.clock_offset_ns) - report.clock_error_ns > CLOCK_OFFSET_MAX_NS:
         found("lacking", text, "Reports allow for it; logs are easier to read with NTP on the host (Debian: chrony).")
     else:
         found("fine", text)
 
 
-# --- the command --------------------------------------------------------------------------------------------------------
+# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def render(reports: Sequence[HostReport], *, all_findings: bool = False) -> str:
