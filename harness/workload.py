@@ -198,7 +198,7 @@ class _Worker:
         while not workload._stop.wait(max(0.0, due - time.monotonic())):
             if self._client is None:
                 self._client = self._find()
-                if self._client is None:
+                if self._client is None or workload._stop.is_set():
                     return
             due = max(due + workload._period_s, time.monotonic())
             if self._operate(self._client) == "info":

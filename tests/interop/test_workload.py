@@ -94,13 +94,19 @@ def one_thing_after_the_other(ops: list[Op]) -> None:
 
 def test_stopping_does_not_wait_for_a_server_that_answers_nothing(zookeeper: Servers, tmp_path: Path) -> None:
     before = threading.active_count()
-    with Writer(tmp_path / "history.jsonl") as history:
+    path = tmp_path / "history.jsonl"
+
+    def waiting() -> int:
+        return sum(1 if op.type == "invoke" else -1 for op in read(path))
+
+    with Writer(path) as history:
         workload = started(zookeeper, history, deadline_s=120.0)
         workload.start()
         zookeeper.wait_for("every worker to have a session", lambda: workload.counts["create"]["ok"] >= 6)
         for host in zookeeper.hosts:
             zookeeper.kill(host, signal.SIGSTOP)
         try:
+            zookeeper.wait_for("every worker to wait for an answer", lambda: waiting() == 3)
             began = time.monotonic()
             assert workload.stop(60)
             assert time.monotonic() - began < 30
