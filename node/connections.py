@@ -12,8 +12,8 @@ The model.  Between two servers there is at most one connection, and the server 
 5.  Whoever dials us has a bounded time to introduce itself, and a stranger takes no place from a member.
 
 There is no heartbeat on this port.  A server that is LOOKING therefore looks after its connections itself, once a
-second: it dials voters that it is not connected to, and dials again those that have been silent for two seconds since it
-last spoke to them, because a connection that a partition has stalled can take TCP minutes to come back.
+second: it dials voters that it is not connected to, and dials again those that have left it without answer for two
+seconds, because a connection that a partition has stalled can take TCP minutes to come back.
 
 Example: server 1 of {1, 2} starts.  `[Dial(1, to 2)]`; `Connected(1)` gives `[Send(1, InitialMessage(1)), HangUp(1)]`;
 server 2 dials back, `Accepted(2)`, `Received(2, InitialMessage(2))` gives `[Send(2, Notification(...))]`.
@@ -93,7 +93,7 @@ class Connections(Core):
         self.generic_observers = 0
         limit = max(1000, config.tick_ms)
         self.dial_timeout_ms = min(config.connect_timeout_ms, limit)
-        """No longer than a second or a tick: TCP repeats a lost SYN after 1, 2, 4 ... s, a new dial sends one at once."""
+        """No longer than a second or a tick: TCP repeats a lost SYN after 1, 2, 4 s, a new dial sends one at once."""
         self.introduction = InitialMessage(V1, self.sid, (self.addresses[self.sid],))
 
     # ---- what the layer above does ---------------------------------------------------------------------------------

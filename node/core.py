@@ -2,7 +2,7 @@
 
 A server is one object, and its layers are classes, each standing on the one before:
 
-    Core  <-  Connections  <-  Election  <-  Learner  <-  Leader  <-  Server
+    Core  <-  Connections  <-  Election  <-  Learner  <-  Broadcast  <-  Leader  <-  Server
 
 Each layer's file holds its state and its rules, and nothing of a higher layer but the few methods named at its top.  A
 rule is a method.  A bug of the catalogue is a subclass of `Server` that overrides one.
@@ -79,14 +79,8 @@ class Core:
         self.reported: Dict[str, Any] = {}
 
     def recovered_epochs(self, durable: Durable) -> Tuple[int, int]:
-        """Accepted and current epoch of a server that starts, from its disk.
-
-        A crash between the write of a synchronised history and that of its epoch leaves a log ahead of currentEpoch, on
-        which ZooKeeper refuses to start (protocol section 4.4).  A logged transaction of epoch e was preceded by all of
-        the history that e's leader began with, so that e is a current epoch which this server may claim.
-        """
-        current = max(durable.current_epoch, epoch_of(self.database.last_zxid))
-        return max(durable.accepted_epoch, current), current
+        """Accepted and current epoch of a server that starts, from its disk."""
+        return durable.accepted_epoch, durable.current_epoch
 
     # ---- quorums ---------------------------------------------------------------------------------------------------
 

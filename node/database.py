@@ -8,7 +8,7 @@ Rules:
 3.  `last_zxid` is the last *logged* zxid.  It is what the server votes with.
 
 ZooKeeper applies all of its log when it starts and takes it back if a leader says TRUNC (ZKDatabase.loadDataBase,
-truncateLog); here the tree of a restarted server is its snapshot's until a leader tells it how far its log is committed.
+truncateLog).  Here the tree of a restarted server is its snapshot's, until a leader tells how far the log is committed.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@
 The model.  A LOOKING server is in a numbered *round* and stands for one *proposal*: at first itself.  It tells all
 voters.  Votes are ordered by (epoch, zxid, sid) of the proposed leader; whoever hears of a better one stands for that
 from then on, and tells all voters again.  When a quorum stands for the same proposal in the same round, and 200 ms pass
-without a better one, the server leaves the election: LEADING if the proposal is itself, FOLLOWING (or OBSERVING) if not.
+without a better one, the server leaves the election: LEADING if the proposal is itself, else FOLLOWING (or OBSERVING).
 
 1.  Votes count for one round.  A higher round heard of is joined at once, with an empty ballot box; a lower one is
     answered with our vote and not counted.
-2.  A server that is not LOOKING answers LOOKING ones with its final vote.  If a quorum of such answers names one leader,
-    and that leader itself says that it leads, there is nothing to elect: the server joins.
-3.  A server that hears nothing tells again, after 200, 400, 800 ... ms, up to maxNotificationInterval; anything new that
-    it hears takes the interval back to 200 ms.
+2.  A server that is not LOOKING answers LOOKING ones with its final vote.  If a quorum of such answers names one
+    leader, and that leader itself says that it leads, there is nothing to elect: the server joins.
+3.  A server that hears nothing tells again, after 200, 400, 800 ... ms, up to maxNotificationInterval; anything new
+    that it hears takes the interval back to 200 ms.
 4.  Observers, and everybody who is not a voter, are told our vote when they ask, and do not count.
 
 The election is not an agreement: two servers may come out of it LEADING.  What makes a leader unique is the epoch that
@@ -38,7 +38,7 @@ from node.events import (
 )
 
 FINALIZE_WAIT_MS = 200
-NON_VOTER_INTERVAL_MS = 1000
+NON_VOTER_INTERVAL_MS = 400
 """Longest pause between two questions of a server that nobody notifies by himself, such as an observer."""
 MAX_ROUND = 1 << 62
 NOTIFICATION_VERSION = 2
@@ -65,7 +65,7 @@ def same_vote(a: Ballot, b: Ballot) -> bool:
     Established servers report different zxids and rounds for one leader (ZOOKEEPER-1732, 1805, 1817), and epochs that
     differ between versions (ZOOKEEPER-1808).
     """
-    if a.state == LOOKING or b.state == LOOKING:
+    if LOOKING in (a.state, b.state):
         return a[:4] == b[:4]
     if (a.version > 0) != (b.version > 0):
         return a.leader == b.leader
@@ -178,11 +178,9 @@ class Election(Connections):
     # ---- notifications ---------------------------------------------------------------------------------------------
 
     def present_notification(self, sid: int) -> Notification:
-        if sid not in self.voters:
-            return self.notification(self.vote, self.round)
         if self.role == LOOKING:
             return self.notification(self.proposal, self.round)
-        return self.notification(self.vote, self.vote.round)
+        return self.notification(self.vote, self.vote.round if sid in self.voters else self.round)
 
     def on_notification(self, sid: int, n: Notification) -> None:
         """Dispatch (section 2.6): answer whoever must be answered, and vote if we are LOOKING."""
@@ -248,7 +246,7 @@ class Election(Connections):
         return Ballot(self.proposal.leader, self.proposal.zxid, self.round, self.proposal.epoch, LOOKING, 0)
 
     def record(self, sid: int, ballot: Ballot) -> None:
-        """Count a vote of this round.  The wait begins when a quorum stands for our proposal, and ends if it no longer does.
+        """Count a vote of this round.  The wait begins when a quorum stands for our proposal, and ends if none does.
 
         ZooKeeper begins the 200 ms anew with any message, and drops those that come in between (trap 6); here a vote
         that changes nothing prolongs nothing, and none is dropped.

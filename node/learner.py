@@ -5,21 +5,21 @@ The model, in the learner's packets to its leader, and what is on disk before ea
     connect
     FOLLOWERINFO(accepted epoch)             "these epochs I have promised"
     <- LEADERINFO(e)                         e > accepted epoch, or we leave
-    ACKEPOCH(current epoch, last zxid)       acceptedEpoch = e is on disk: "nobody below e from now on; my history is this"
+    ACKEPOCH(current epoch, last zxid)       acceptedEpoch = e is on disk: "nobody below e any more; this is my history"
     <- DIFF | TRUNC | SNAP, PROPOSAL, COMMIT, ... NEWLEADER(e)
     ACK(e<<32)                               the leader's history and currentEpoch = e are on disk, in this order
     <- UPTODATE
     ACK(zxid) of each PROPOSAL               the transaction is on disk
 
-1.  Each epoch is acknowledged once: if LEADERINFO names the epoch that we have accepted already, the answer is -1, which
-    counts for nobody, and the synchronisation goes on.
-2.  What the leader sends before NEWLEADER is held in memory, and nothing on disk changes until NEWLEADER; then all of it
-    changes at once.  A connection lost half-way leaves the history as it was (compare ZOOKEEPER-3642, 5094).
-3.  Of the log, only what contradicts the leader's history is rewritten: what was acknowledged once is never off the disk,
-    not even between two writes.
+1.  Each epoch is acknowledged once: if LEADERINFO names the epoch that we have accepted already, the answer is -1,
+    which counts for nobody, and the synchronisation goes on.
+2.  What the leader sends before NEWLEADER is held in memory, and nothing on disk changes until NEWLEADER; then all of
+    it changes at once.  A connection lost half-way leaves the history as it was (compare ZOOKEEPER-3642, 5094).
+3.  Of the log, only what contradicts the leader's history is rewritten: what was acknowledged once is never off the
+    disk, not even between two writes.
 4.  Nothing is applied to the tree before UPTODATE.
-5.  Silence of the leader ends it: initLimit ticks until NEWLEADER, syncLimit ticks after.  A lost connection ends it at once.
-    Then the server is LOOKING again.
+5.  Silence of the leader ends it: initLimit ticks until NEWLEADER, syncLimit ticks after.  A lost connection ends it
+    at once.  Then the server is LOOKING again.
 
 Observers do the same with OBSERVERINFO, and get INFORM where followers get PROPOSAL and COMMIT.
 """
@@ -31,7 +31,7 @@ from typing import Dict, List, Optional, Tuple
 
 from node import packets
 from node.config import Config
-from node.core import BROADCAST, DISCOVERY, MS, SYNCHRONIZATION, epoch_of, zxid_of
+from node.core import BROADCAST, MS, SYNCHRONIZATION, epoch_of, zxid_of
 from node.election import Election
 from node.events import (
     ACK,
@@ -70,8 +70,8 @@ from node.jute import WireError
 
 RETRY_FIRST_MS, RETRY_LONGEST_MS = 5, 100
 CONNECT_BUDGET_MS = 1000
-"""How long a learner tries to reach its leader (or a tick, if that is longer).  A server that refuses us is not leading yet,
-and will be within finalizeWait; one that does not answer is cut off, and the sooner the others elect, the better."""
+"""How long a learner tries to reach its leader (or a tick, if that is longer).  A server that refuses us is not leading
+yet, and will be within finalizeWait; if one does not answer it is cut off, and the others had better elect soon."""
 MAX_WAITING_REQUESTS = 1000
 
 
@@ -182,7 +182,8 @@ class Learner(Election):
         self.look_for_leader(reason)
 
     def tell_leader(self, kind: int, zxid: int, data: Optional[bytes] = None) -> None:
-        assert self.learning is not None and self.learning.conn is not None
+        assert self.learning is not None
+        assert self.learning.conn is not None
         self.out.append(Send(self.learning.conn, QuorumPacket(kind, zxid, data)))
 
     # ---- packets ---------------------------------------------------------------------------------------------------
@@ -425,6 +426,3 @@ def reply_of(txn: Txn) -> Tuple[int, bytes]:
     except WireError:
         return packets.MARSHALLING_ERROR, b""
     return packets.OK, b""
-
-
-__all__ = ["DISCOVERY", "Learner", "LeaderMisbehaved", "Learning", "reply_of"]

@@ -1,12 +1,12 @@
 """Which sets of servers are a quorum (QuorumMaj and QuorumHierarchical; protocol section 6).
 
 A verifier knows the voters and their weights, and two things follow from it: whether a set of sids is a quorum, and who
-may be voted for (a server of weight 0 never wins).  Any two quorums of one verifier share a voter; every safety argument
-of the protocol stands on that.  Sids that are not voters are skipped, so that no caller can count an observer.
+may be voted for (a server of weight 0 never wins).  Any two quorums of one verifier share a voter; every safety
+argument of the protocol stands on that.  Sids that are not voters are skipped: no caller can count an observer.
 
 - Majority: more than half of the voters.
-- Hierarchical: the voters are in groups, a server has a weight.  A group is carried by more than half of its weight, and
-  a quorum carries more than half of the groups.  A group of weight 0 does not exist for the count.
+- Hierarchical: the voters are in groups, a server has a weight.  A group is carried by more than half of its weight,
+  and a quorum carries more than half of the groups.  A group of weight 0 does not exist for the count.
 
 Example, three groups of three servers of weight 1: two servers in each of two groups are a quorum, four of nine.
 """

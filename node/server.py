@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Tuple
 
 from node import packets
-from node.config import Config
+from node.broadcast import SYNCED
 from node.core import BROADCAST, MS, Vote
 from node.events import (
-    ELECTION,
     FOLLOWERINFO,
     LEADING,
     LOOKING,
@@ -24,7 +23,6 @@ from node.events import (
     Accepted,
     ClientRequest,
     Connected,
-    Durable,
     Effect,
     Event,
     InitialMessage,
@@ -33,13 +31,12 @@ from node.events import (
     QuorumPacket,
     Received,
     SnapshotStream,
-    StoreEpoch,
     TimerDue,
 )
-from node.leader import SYNCED, Leader
+from node.leader import Leader
 
 HOLD_MS = 1000
-"""How long a learner that came while we are LOOKING is kept waiting for us to win.  It would retry for about as long."""
+"""How long a learner that came while we are LOOKING is kept waiting for us to win: as long as it would retry."""
 
 
 class Server(Leader):
@@ -50,11 +47,6 @@ class Server(Leader):
     `synced_followers`, `synced_observers`, `learners`, `outstanding`.  Clients may be served while `serving` is true;
     when it becomes false their connections are to be closed, and requests in flight have an unknown outcome.
     """
-
-    def __init__(self, config: Config, durable: Durable) -> None:
-        super().__init__(config, durable)
-        self.found = (durable.accepted_epoch, durable.current_epoch)
-        """The epochs on disk, before anything was repaired."""
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
@@ -67,17 +59,8 @@ class Server(Leader):
         """The server process has started; its disk is as `durable` said."""
         self.now = now
         self.out = []
-        if self.found != (self.accepted_epoch, self.current_epoch):
-            self.repair_epochs()
         self.look_for_leader("started")
         return self.take_effects()
-
-    def repair_epochs(self) -> None:
-        self.reached("epochs-repaired")
-        if self.found[0] < self.accepted_epoch:
-            self.out.append(StoreEpoch("acceptedEpoch", self.accepted_epoch))
-        if self.found[1] < self.current_epoch:
-            self.out.append(StoreEpoch("currentEpoch", self.current_epoch))
 
     def step(self, now: int, event: Event) -> List[Effect]:
         """One event, at `now` (ns on the server's monotonic clock, never less than before)."""
@@ -230,6 +213,3 @@ class Server(Leader):
     def outstanding(self) -> int:
         """Transactions proposed and not committed (0 at a learner)."""
         return 0 if self.leading is None else len(self.leading.outstanding)
-
-
-__all__ = ["ELECTION", "Server"]

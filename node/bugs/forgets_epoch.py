@@ -17,6 +17,3 @@ class Bug(Server):
     def recovered_epochs(self, durable: Durable) -> Tuple[int, int]:
         epoch = epoch_of(self.database.last_zxid)
         return epoch, epoch
-
-    def repair_epochs(self) -> None:
-        """Nothing on disk is wrong; it is just not read."""

@@ -4,7 +4,7 @@
     world.start_all()
     world.run_until(world.settled, limit_s=5)
 
-Its network keeps each connection's messages in order; a cut link holds them back (as TCP does) and makes dials time out.
+Its network keeps a connection's messages in order; a cut link holds them back (as TCP does) and makes dials time out.
 A storage effect is on the `Disk` when it is performed; a crash drops the effects that follow.  While it runs, the world
 asserts the promises of the protocol (`Promises`): it raises `Broken` with the name of the one that does not hold.
 """
@@ -15,6 +15,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from node import packets
@@ -47,6 +48,7 @@ from node.events import (
     Txn,
 )
 from node.server import Server
+from node.storage import repair_epochs
 
 SECOND = 1000 * MS
 
@@ -78,6 +80,10 @@ class Disk:
     log: list[Txn] = field(default_factory=list)
 
     def durable(self) -> Durable:
+        """What a start finds, with the epochs repaired as a real server's are."""
+        last = self.log[-1].zxid if self.log else self.snapshot_zxid
+        epochs = repair_epochs("disk", self.accepted, self.current, last)
+        self.accepted, self.current = epochs.accepted_epoch, epochs.current_epoch
         return Durable(self.accepted, self.current, self.snapshot_zxid, self.snapshot, tuple(self.log))
 
 
@@ -432,7 +438,7 @@ class World:
                     if (link.sids[end], link.sids[1 - end]) in healed and (id(link), end) not in seen:
                         seen.add((id(link), end))
                         if link.queues[end]:
-                            self.at(self.now + self.delay(), lambda x=link, e=end: self.deliver(x, e))
+                            self.at(self.now + self.delay(), partial(self.deliver, link, end))
 
     def reset_connections(self, a: int, b: int) -> None:
         for link, _ in list(self.hosts[a].links.values()):
