@@ -9,7 +9,6 @@ writes as words and tables, and `data`, the columns that the timeline draws.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -23,15 +22,15 @@ from harness.report.lanes import US, Lane, Reign, empty_throne
 
 CONTEXT_OPS = 4
 """So many ops before and after each proof are shown with it."""
-PROOFS_MAX = 400
+PROOFS_MAX = 120
 """The most ops shown as proof, over all violations: a broken run may violate a promise in every second of an hour."""
 VIOLATIONS_MAX = 100
-ROWS_MAX = 400
+ROWS_MAX = 150
 """The most rows of a table; the timeline shows all."""
-TEXT_BYTES_MAX = 2_500_000
-EVIDENCE_BYTES_MAX = 1_500_000
+TEXT_BYTES_MAX = 1_000_000
+EVIDENCE_BYTES_MAX = 750_000
 """What hosts wrote may not make the file larger than this, however long the run was."""
-PRETTY_MAX = 20_000
+PRETTY_MAX = 8_000
 
 PROMISES = {
     "unique-leader": "In each epoch at most one server is ever an established leader.",
@@ -43,7 +42,11 @@ PROMISES = {
     "partial-connectivity": "Reported, not judged: how long partly connected majorities went without a leader.",
 }
 
-Verdict = Mapping[str, Any]
+BOUND = "3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s"
+"""The bound of `convergence` where a run sets none, as checker/convergence.py states it (a test holds it to that)."""
+
+Judged = Mapping[str, Any]
+"""What results.json holds, `checker.verdict.Verdict.to_dict`."""
 
 
 class _Collected:
@@ -60,7 +63,6 @@ class _Collected:
         self.complete = False
         self.end = 0
         self.ops = 0
-        self.others: Counter[str] = Counter()
         self.excerpts: list[Op] = []
         self._wanted = wanted
 
@@ -77,8 +79,6 @@ class _Collected:
             self.clients.feed(op)
         elif op.f in ("state", "started", "stopped"):
             self.lane(op.process).feed(op)
-        else:
-            self.others[op.f] += 1
 
     def lane(self, host: str) -> Lane:
         if host not in self.lanes:
@@ -96,8 +96,6 @@ class _Collected:
             self.phases.append((op.time, visible(str(value.get("phase"))), rest))
         elif op.f == "end":
             self.complete = bool(value.get("complete"))
-        else:
-            self.others[op.f] += 1
 
     def finish(self) -> None:
         """Sorts the lanes, after writing into them whom faults took down without a last word."""
@@ -111,12 +109,12 @@ class _Collected:
         self.phases.sort()
 
 
-def build(history: Path, verdict: Verdict) -> dict[str, Any]:
-    """The view of the history at `history` with its verdict (the object of `Verdict.to_json`, or of results.json).
+def build(history: Path, verdict: Judged) -> dict[str, Any]:
+    """The view of the history at `history` (the file, or a run's folder) with its verdict.
 
     Raises checker.history.HistoryError when the history cannot be read.
     """
-    results = [mapping(result) for result in verdict.get("results") or []]
+    results = [{"name": name, **mapping(result)} for name, result in mapping(verdict.get("results")).items()]
     proofs: set[int] = set()
     for result in results:
         for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
@@ -161,10 +159,14 @@ def build(history: Path, verdict: Verdict) -> dict[str, Any]:
 # ---- what was promised, what broke ---------------------------------------------------------------------------------
 
 
-def _sentence(verdict: Verdict) -> dict[str, str]:
+def _sentence(verdict: Judged) -> dict[str, Any]:
     valid = verdict.get("valid")
     word = ("valid" if valid else "invalid") if isinstance(valid, bool) else "unknown"
-    return {"word": word, "sentence": visible(str(verdict.get("summary") or f"The verdict is {word}."))}
+    return {
+        "word": word,
+        "sentence": visible(str(verdict.get("summary") or f"The verdict is {word}.")),
+        "reasons": [visible(str(reason)) for reason in verdict.get("reasons") or []],
+    }
 
 
 def _promise(result: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +269,7 @@ def _summary(op: Op, value: dict[str, Any]) -> str:
 def _run(found: _Collected) -> dict[str, Any]:
     run = found.run
     settings = {k.replace("_", " "): _stat(v) for k, v in mapping(run.get("settings")).items()}
-    bounds = {k: _stat(v) for k, v in mapping(run.get("bounds")).items()}
+    bounds = {k: _stat(v) for k, v in mapping(run.get("bounds")).items() if v is not None}
     return {
         "name": visible(str(run.get("name") or "a run")),
         "system": visible(str(run.get("system") or "")),
@@ -275,6 +277,7 @@ def _run(found: _Collected) -> dict[str, Any]:
         "quorum": _stat(mapping(run.get("quorum")).get("kind")),
         "settings": settings,
         "bounds": bounds,
+        "formula": BOUND if "convergence_s" not in bounds else "",
         "end": found.end,
         "ops": found.ops,
         "phases": found.phases,
@@ -361,7 +364,7 @@ def _faults(faults: list[Fault], end: int) -> dict[str, Any]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 600 else text[:600] + " ..."
+    return text if len(text) <= 400 else text[:400] + " ..."
 
 
 def _shortened(rows: list[dict[str, Any]], worth: Any, place: Any) -> dict[str, Any]:
@@ -374,13 +377,11 @@ def _median(numbers: list[int]) -> int:
     return int(median(numbers)) if numbers else 0
 
 
-def _notes(found: _Collected, repaired: list[str], verdict: Verdict) -> list[str]:
-    notes = [str(note) for note in verdict.get("notes") or []]
+def _notes(found: _Collected, repaired: list[str], verdict: Judged) -> list[str]:
+    notes = [str(note) for note in [*(verdict.get("reasons") or []), *(verdict.get("notes") or [])]]
     notes += [note for note in repaired if note not in notes]
-    if not found.complete:
+    if not found.complete and not verdict.get("reasons"):
         notes.append("The history has no end: the controller died, or the run is still going on.")
-    for f, count in found.others.most_common(20):
-        notes.append(f"{count} ops of a kind that this report does not know: {f}.")
     if found.strings.full:
         notes.append("Some reasons and votes were left out to keep this file small; they are in the history.")
     if found.evidence.full:

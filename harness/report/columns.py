@@ -1,11 +1,14 @@
 """How a hundred thousand transitions fit into a page: columns of small numbers.
 
 A lane's transitions are written as one array per field, not as one object per transition, and each array holds the
-differences between neighbours, most of which are 0: about 35 bytes a transition instead of 400.  Texts (reasons, votes,
-evidence) are written once, in one table, and named by their place in it.
+differences between neighbours.  Where most of these are 0, only the others are written, each with how many places it
+stands after the one before it.  Texts (reasons, votes, evidence) are written once, in one table, and named by their
+place in it.  That makes about 25 bytes a transition instead of 400, and a browser's time to open a page is its bytes.
 
-    >>> deltas([5, 5, 7, 7])
-    [5, 0, 2, 0]
+    >>> column([5, 4, 9])
+    [5, -1, 5]
+    >>> column([5, 5, 5, 5, 5, 7, 7])
+    {'n': 7, 'd': [0, 5, 5, 2]}
 """
 
 from __future__ import annotations
@@ -39,13 +42,17 @@ def pretty(value: Any) -> str:
     return visible(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def deltas(numbers: Iterable[int]) -> list[int]:
-    """The first number, then each number's difference from the one before it."""
-    out, previous = [], 0
-    for number in numbers:
-        out.append(number - previous)
+def column(numbers: Iterable[int]) -> list[int] | dict[str, Any]:
+    """The numbers as differences: all of them, or as pairs (places further, difference) of those that are not 0."""
+    dense, sparse = [], []
+    previous = last = 0
+    for place, number in enumerate(numbers):
+        dense.append(number - previous)
+        if number != previous:
+            sparse += [place - last, number - previous]
+            last = place
         previous = number
-    return out
+    return {"n": len(dense), "d": sparse} if len(sparse) < len(dense) else dense
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from checker.history import Op
-from harness.report.columns import Strings, compact, deltas, mapping, whole
+from harness.report.columns import Strings, column, compact, mapping, whole
 
 DOWN, STARTING = 0, 1
 _ROLES = {"LOOKING": 2, "FOLLOWING": 3, "LEADING": 4, "OBSERVING": 5}
@@ -164,24 +164,24 @@ class Lane:
                 elected, votes = None, []
         return reigns
 
-    def columns(self) -> dict[str, list[int]]:
+    def columns(self) -> dict[str, Any]:
         """The lane as the page gets it: differences; times and errors in microseconds, zxids in two halves."""
         ts = self.transitions
         return {
-            "t": deltas(t.time // US for t in ts),
-            "i": deltas(t.op for t in ts),
-            "s": deltas(t.state for t in ts),
-            "e": deltas(t.epoch for t in ts),
-            "r": deltas(t.round for t in ts),
-            "l": deltas(t.leader for t in ts),
-            "a": deltas(t.accepted for t in ts),
-            "c": deltas(t.current for t in ts),
-            "zh": deltas(t.zxid >> _HIGH for t in ts),
-            "zl": deltas(t.zxid & _LOW for t in ts),
-            "v": deltas(t.vote for t in ts),
-            "w": deltas(t.reason for t in ts),
-            "x": deltas(t.evidence for t in ts),
-            "d": deltas(t.error // US for t in ts),
+            "t": column(t.time // US for t in ts),
+            "i": column(t.op for t in ts),
+            "s": column(t.state for t in ts),
+            "e": column(t.epoch for t in ts),
+            "r": column(t.round for t in ts),
+            "l": column(t.leader for t in ts),
+            "a": column(t.accepted for t in ts),
+            "c": column(t.current for t in ts),
+            "zh": column(t.zxid >> _HIGH for t in ts),
+            "zl": column(t.zxid & _LOW for t in ts),
+            "v": column(t.vote for t in ts),
+            "w": column(t.reason for t in ts),
+            "x": column(t.evidence for t in ts),
+            "d": column(t.error // US for t in ts),
         }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from checker.verdict import Verdict
 from harness.report.build import build
 
 _MS = 1_000_000
@@ -21,21 +22,20 @@ _S = 1_000 * _MS
 
 def write_report(
     history_path: str | Path,
-    verdict: Any,
+    verdict: Verdict | Mapping[str, Any],
     out_path: str | Path,
     rerun_command: str,
     title: str | None = None,
 ) -> Path:
     """Writes the report of one run to `out_path`, whole or not at all, and returns that path.
 
-    `history_path` is a history file or a run's folder.  `verdict` is a `checker.verdict.Verdict`, or the object that
-    its `to_json` gives (what results.json holds).  `rerun_command` is the shell command that runs it again, shown as
-    it is.  `title` stands in the browser's title and above the verdict; it is the run's name if None.
+    `history_path` is a history file or a run's folder.  `verdict` is what `checker.verdict.check` returns, or the
+    object that results.json holds.  `rerun_command` is the shell command that runs it again, shown as it is.  `title`
+    stands in the browser's title and above the verdict; it is the run's name if None.
 
     Raises checker.history.HistoryError when the history cannot be read, and OSError when the report cannot be written.
     """
-    judged: Mapping[str, Any] = verdict if isinstance(verdict, Mapping) else verdict.to_json()
-    view = build(Path(history_path), judged)
+    view = build(Path(history_path), verdict if isinstance(verdict, Mapping) else verdict.to_dict())
     out = Path(out_path)
     half = out.with_name(f".{out.name}.{os.getpid()}")
     try:
@@ -57,6 +57,7 @@ def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters.update(clock=clock, lasting=lasting, short=short)
     template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
     return template.render(

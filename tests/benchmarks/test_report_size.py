@@ -16,7 +16,7 @@ from tests.browser.conftest import ARGS
 from tests.browser.stories import an_hour
 
 TRANSITIONS = 100_000
-VERDICT: dict[str, Any] = {"valid": True, "summary": "Valid.", "results": []}
+VERDICT: dict[str, Any] = {"valid": True, "summary": "Valid.", "results": {}}
 
 
 @pytest.mark.benchmark

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 from harness.report import write_report
 from tests.browser.stories import Story
@@ -44,13 +44,17 @@ def open_report(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
     complaints: list[str] = []
     requests: list[str] = []
 
+    def dismiss(dialog: Dialog) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     def open_it(story: Story, verdict: dict[str, Any], **context: Any) -> Page:
         report = write_report(story.write(tmp_path / "history.jsonl"), verdict, tmp_path / "report.html", RERUN)
         contexts.append(chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **context}))
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", dismiss)
         page.on("request", lambda request: requests.append(request.url))
         page.goto(report.as_uri())
         return page

@@ -14,7 +14,7 @@ from tests.browser.stories import Story, a_minute
 VALID: dict[str, Any] = {
     "valid": True,
     "summary": "Valid: each of 5 epochs had one leader.",
-    "results": [{"name": "unique-leader", "valid": True, "violations": [], "stats": {"epochs": 5}}],
+    "results": {"unique-leader": {"valid": True, "violations": [], "stats": {"epochs": 5}}},
 }
 
 
@@ -33,7 +33,7 @@ def invalid(story: Story, message: str = "epoch 1 has two established leaders, n
     return {
         "valid": False,
         "summary": "Invalid: epoch 1 had two leaders.",
-        "results": [{"name": "unique-leader", "valid": False, "violations": [violation], "stats": {}}],
+        "results": {"unique-leader": {"valid": False, "violations": [violation], "stats": {}}},
     }
 
 
@@ -190,7 +190,7 @@ def test_a_violation_says_what_when_who_and_under_which_faults_and_is_jumped_to(
     assert from_ < 9.379e6 < until
     assert until - from_ < 15e6
     assert pixels(page, "--bad") > 100
-    first = verdict["results"][0]["violations"][0]["ops"][0]
+    first = verdict["results"]["unique-leader"]["violations"][0]["ops"][0]
     box.get_by_role("link", name=f"op {first}").click()
     expect(page.locator(f"#op-{first} pre")).to_be_visible()
     expect(page.locator(f"#op-{first} pre")).to_contain_text('"epoch_acks"')
@@ -227,15 +227,10 @@ def test_text_from_a_host_stays_text_wherever_it_stands(open_report: Open) -> No
             "valid": "unknown",
             "summary": HOSTILE,
             "notes": [HOSTILE],
-            "results": [
-                {
-                    "name": HOSTILE,
-                    "valid": False,
-                    "violations": [violation],
-                    "stats": {HOSTILE: HOSTILE},
-                    "reasons": [HOSTILE],
-                }
-            ],
+            "reasons": [HOSTILE],
+            "results": {
+                HOSTILE: {"valid": False, "violations": [violation], "stats": {HOSTILE: HOSTILE}, "reasons": [HOSTILE]}
+            },
         },
     )
     shown = "<script>document.title='owned'</script><img src=x onerror=alert(1)></script>\\u202e\\u001b[31m{{7*7}}"
@@ -254,8 +249,9 @@ def test_the_dark_is_dark_and_paper_is_light_even_then(open_report: Open) -> Non
     page = open_report(a_minute(), VALID, color_scheme="dark")
 
     def brightness() -> list[int]:
-        return page.evaluate(
-            """() => {
+        return list(
+            page.evaluate(
+                """() => {
               const canvas = document.getElementById('lanes');
               const context = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
               context.drawImage(canvas, -2, 3 - canvas.height);
@@ -263,6 +259,7 @@ def test_the_dark_is_dark_and_paper_is_light_even_then(open_report: Open) -> Non
               const body = getComputedStyle(document.body).color.match(/\\d+/g).map(Number);
               return [corner[0], body[0]];
             }"""
+            )
         )
 
     canvas, ink = brightness()

@@ -7,6 +7,7 @@
    microseconds of the run.  Texts are only ever set as textContent or drawn with fillText: none is markup. */
 (() => {
   const $ = (id) => document.getElementById(id);
+  performance.mark('script');
   const D = JSON.parse($('data').textContent);
   const END = Math.max(D.end, 1000);
   const MIN_SPAN = 200;
@@ -16,16 +17,24 @@
   // ---- data ---------------------------------------------------------------------------------------------------------
 
   const sum = (column) => {
-    const out = new Float64Array(column.length);
-    for (let i = 0, at = 0; i < column.length; i++) out[i] = at += column[i];
-    return out;
+    const sparse = !Array.isArray(column), d = sparse ? column.d : column;
+    const out = new Float64Array(sparse ? column.n : d.length);
+    let at = 0;
+    if (!sparse) { for (let i = 0; i < d.length; i++) out[i] = at += d[i]; return out; }
+    let place = 0;
+    for (let i = 0; i < d.length; i += 2) {
+      out.fill(at, place, place += d[i]);
+      at += d[i + 1];
+    }
+    return out.fill(at, place);
   };
   const ROLES = ['down', 'starting', 'LOOKING', 'FOLLOWING', 'LEADING', 'OBSERVING'];
   const PHASES = ['election', 'discovery', 'synchronization', 'broadcast'];
   const RANK = [3, 2, 2, 1, 4, 1];
   const lanes = D.lanes.map((columns, h) => {
-    const lane = { h, host: D.hosts[h], n: columns.t.length, faults: [] };
+    const lane = { h, host: D.hosts[h], faults: [] };
     for (const key in columns) lane[key] = sum(columns[key]);
+    lane.n = lane.t.length;
     return lane;
   });
   for (const fault of D.faults) for (const h of fault.hosts) lanes[h].faults.push({ fault, row: 0 });
@@ -68,6 +77,7 @@
     return low - 1;
   };
 
+  performance.mark('decoded');
   // ---- words --------------------------------------------------------------------------------------------------------
 
   const clock = (us, step = 1000) => {
