@@ -3,7 +3,7 @@
 A journal is JSON Lines.  Every line begins with a CRC that covers all before it too, so that a changed, lost or swapped
 line is noticed:
 
-    {"crc":"8 hex digits",<body>}    crc = CRC-32(the crc of the line before, as text, + this body); "00000000" before all
+    {"crc":"8 hex digits",<body>}    crc = CRC-32(the crc of the line before, as text, + this body); first "00000000"
 
 Two kinds of bodies:
 

@@ -67,6 +67,11 @@ class ElectionDecoder:
         """The peer owes us bytes: its initial message, or the rest of a frame."""
         return self._expect_initial or bool(self._buffer)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of the unfinished message."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> List[Message]:
         if self._error is not None:
             raise self._error
@@ -210,6 +215,11 @@ class QuorumDecoder:
     def partial(self) -> bool:
         """The peer owes us the rest of a packet or of a snapshot."""
         return bool(self._buffer)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of the unfinished message."""
+        return len(self._buffer)
 
     def feed(self, data: bytes) -> List[Message]:
         if self._error is not None:
