@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pwd
+import secrets
 import select
 import shutil
 import signal
@@ -16,6 +17,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any
 
 from harness.errors import HarnessError, UsageError
 from harness.lab import warden
@@ -97,67 +99,40 @@ class Lab:
         if not 1 <= hosts <= HOSTS_MAX:
             raise UsageError(f"a lab of {hosts} hosts", remedy=f"Ask for 1 to {HOSTS_MAX}.")
         _require_tools()
-        path = _take(directory)
-        try:
-            _write_files(path, hosts)
-            lab = cls._start(path, hosts, ephemeral)
-        except BaseException:
-            _wait_until_gone(path, deadline_s=5)
-            warden.sweep(str(path))
-            raise
-        try:
-            _write_ssh_config(lab)
-        except BaseException:
-            lab.down()
-            raise
-        return lab
-
-    @classmethod
-    def _start(cls, path: Path, hosts: int, ephemeral: bool) -> Lab:
+        path = _choose(directory)
         wrapper = () if os.geteuid() == 0 else _USER_NAMESPACE
         creator = os.getpid() if ephemeral else 0
-        command = [
-            *wrapper,
-            sys.executable,
-            "-I",
-            "-S",
-            str(_WARDEN),
-            "serve",
-            str(path),
-            str(hosts),
-            NETWORK,
-            str(creator),
-        ]
-        with (path / "lab.log").open("wb") as log:
+        words = ["serve", str(path), str(hosts), NETWORK, str(creator)]
+        with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+                [*wrapper, sys.executable, "-I", "-S", str(_WARDEN), *words],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=complaints,
                 # Ctrl-C is for the controller, who still needs its hosts to put everything right.
                 start_new_session=True,
                 env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
             )
-        assert process.stdout is not None
-        try:
-            with process.stdout:
-                ready, _, _ = select.select([process.stdout], [], [], UP_DEADLINE_S)
-                line = process.stdout.readline() if ready else b""
-            answer = json.loads(line) if line else {}
-            if "hosts" not in answer:
-                log_text = (path / "lab.log").read_text(errors="replace").strip() if (path / "lab.log").exists() else ""
-                raise _why_not(
-                    answer.get("error") or log_text or f"nothing was heard of it within {UP_DEADLINE_S:.0f} s"
-                )
-        except BaseException:
-            process.terminate()
+            assert process.stdin is not None
+            assert process.stdout is not None
             try:
-                process.wait(DOWN_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-            raise
-        pids = _in_order(answer["hosts"])
-        return cls(path, _addresses(pids), pids, process.pid, ephemeral, process)
+                with process.stdin, process.stdout:
+                    _hear(process.stdout, "watching", complaints, path)
+                    _write_files(path, hosts)
+                    process.stdin.write(b"go\n")
+                    process.stdin.flush()
+                    pids = _in_order(_hear(process.stdout, "hosts", complaints, path))
+                lab = cls(path, _addresses(pids), pids, process.pid, ephemeral, process)
+                _write_ssh_config(lab)
+            except BaseException:
+                process.terminate()
+                try:
+                    process.wait(DOWN_DEADLINE_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                raise
+        return lab
 
     @classmethod
     def open(cls, directory: Path | str) -> Lab:
@@ -258,12 +233,6 @@ def _is_warden(pid: int, directory: Path) -> bool:
     return _warden_directory(pid) == directory
 
 
-def _wait_until_gone(directory: Path, deadline_s: float) -> None:
-    until = time.monotonic() + deadline_s
-    while (directory / "lab.json").exists() and time.monotonic() < until:
-        time.sleep(0.005)
-
-
 # --- before the first process -----------------------------------------------------------------------------------------
 
 
@@ -279,37 +248,44 @@ def _require_tools() -> None:
         )
 
 
-def _take(directory: Path | str | None) -> Path:
-    """Make the lab's directory, or take an empty one; its mark is the file lab.json."""
+def _choose(directory: Path | str | None) -> Path:
+    """A directory for the lab, that is not there yet, or is empty.  The warden makes it."""
     if directory is None:
         # Not /tmp, which may be in memory: a lab's files belong on a real disk.
-        path = Path(tempfile.mkdtemp(prefix="onethrone-lab-", dir="/var/tmp"))
-    else:
-        path = Path(directory).resolve()
-        if any(character.isspace() or character in ":,\"'%$\\" for character in str(path)):
-            raise UsageError(
-                "an OpenSSH config cannot name this directory",
-                where=str(path),
-                remedy="Choose one without spaces, quotes, and the characters : , % $ \\",
-            )
-        if path == Path("/var/lib") or Path("/var/lib") in path.parents:
-            raise UsageError("a lab cannot be kept below /var/lib, which its hosts see", where=str(path))
-        try:
-            path.mkdir(exist_ok=True)
-            taken = next(path.iterdir(), None)
-        except OSError as error:
-            raise UsageError(
-                f"no lab can be kept here: {error.strerror}", where=str(path), remedy="Choose another --dir."
-            ) from None
-        if taken is not None:
-            remedy = (
-                f"`onethrone lab down --dir {path}` ends it."
-                if (path / "lab.json").exists()
-                else "Choose another --dir."
-            )
-            raise UsageError(f"the directory is taken: {taken.name} is in it", where=str(path), remedy=remedy)
-    (path / "lab.json").write_text("{}")
+        return Path("/var/tmp", f"onethrone-lab-{secrets.token_hex(6)}")
+    path = Path(directory).resolve()
+    if any(character.isspace() or character in ":,\"'%$\\" for character in str(path)):
+        remedy = "Choose one without spaces, quotes, and the characters : , % $ \\"
+        raise UsageError("an OpenSSH config cannot name this directory", where=str(path), remedy=remedy)
+    if Path("/var/lib") in (path, *path.parents):
+        raise UsageError("a lab cannot be kept below /var/lib, which its hosts see", where=str(path))
+    try:
+        taken = next(path.iterdir(), None) if path.exists() else None
+    except OSError as error:
+        what = f"no lab can be kept here: {error.strerror}"
+        raise UsageError(what, where=str(path), remedy="Choose another --dir.") from None
+    if taken is not None:
+        is_lab = (path / "lab.json").exists()
+        remedy = f"`onethrone lab down --dir {path}` ends it." if is_lab else "Choose another --dir."
+        what = "a lab is here already" if is_lab else f"the directory is not empty: {taken.name} is in it"
+        raise UsageError(what, where=str(path), remedy=remedy)
     return path
+
+
+def _hear(stdout: IO[bytes], word: str, complaints: IO[bytes], path: Path) -> Any:
+    """What the warden says next, which is to be `word`; anything else is the reason why there is no lab."""
+    ready, _, _ = select.select([stdout], [], [], UP_DEADLINE_S)
+    line = stdout.readline() if ready else b""
+    answer = json.loads(line) if line else {}
+    if word in answer:
+        return answer[word]
+    if answer.get("taken"):
+        raise UsageError(f"no lab can be kept here: {answer['error']}", where=str(path), remedy="Choose another --dir.")
+    complaints.seek(0)
+    said = complaints.read().decode(errors="replace").strip()
+    with contextlib.suppress(OSError):
+        said += (path / "lab.log").read_text(errors="replace").strip()
+    raise _why_not(answer.get("error") or said or f"nothing was heard of it within {UP_DEADLINE_S:.0f} s")
 
 
 def _write_files(path: Path, hosts: int) -> None:

@@ -69,8 +69,10 @@ OWN_DIRECTORIES = {
 OWN_FILES = ("passwd", "shadow", "group", "hosts", "hostname")
 """Files of /etc that each host has of its own, below `<lab>/hosts/<host>/etc`."""
 
-OWN_NAMES = ("hosts", "keys", "known_hosts", "ssh_config", "lab.log", "lab.json")
+OWN_NAMES = ("hosts", "keys", "known_hosts", "ssh_config.new", "ssh_config", "lab.log", "lab.json.new", "lab.json")
 """All that a lab writes into its directory, in the order of removal: the mark that this is a lab goes last."""
+
+_SWEEPS_MAX = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -121,13 +123,16 @@ def sweep(directory: str) -> None:
         return
     for name in OWN_NAMES:
         path = os.path.join(directory, name)
-        shutil.rmtree(path, ignore_errors=True)
-        if os.path.lexists(path):
-            os.unlink(path)
-    try:
+        for _ in range(_SWEEPS_MAX):
+            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            if not os.path.lexists(path):
+                break
+            # A child of a creator that was killed (ssh-keygen) may still be writing.
+            time.sleep(0.02)
+    with contextlib.suppress(OSError):
         os.rmdir(directory)
-    except OSError:
-        return
 
 
 # --- one host -------------------------------------------------------------------------------------------------------
@@ -263,21 +268,52 @@ def _collect(reports: socket.socket, hosts: int, ends: select.poll) -> dict[str,
     return pids
 
 
-def serve(directory: str, hosts: int, network: str, creator: int) -> int:  # noqa: PLR0915 - one life, told in order
-    """Make the lab, say so in one line of JSON on standard output, and keep it until its end.
+def _begin(directory: str) -> None:
+    """Make the directory, or take an empty one, mark it as a lab's, and put standard error into its log."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory)
+    if os.listdir(directory):
+        raise _Failed(f"{directory} is not empty")
+    _write_mark(directory, {"warden": os.getpid()})
+    log = os.open(os.path.join(directory, "lab.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 2)
+    os.close(log)
 
-    `creator` is the process that the lab ends with, 0 for a lab that stands until it is ended by SIGTERM.
+
+def _write_mark(directory: str, facts: dict[str, object]) -> None:
+    path = os.path.join(directory, "lab.json")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump(facts, file)
+    os.rename(path + ".new", path)
+
+
+def _say(out: int, **facts: object) -> None:
+    # The creator may be gone, which is for the pidfd to tell.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(out, json.dumps(facts).encode() + b"\n")
+
+
+def _wait_for_files(ends: select.poll) -> None:
+    """Wait until the creator has written the hosts' files, which it says in a line on standard input."""
+    ends.register(0, select.POLLIN)
+    ready = [descriptor for descriptor, _ in ends.poll(READY_DEADLINE_S * 1000)]
+    if ready != [0] or os.read(0, 16) != b"go\n":
+        raise _Failed("the lab was ended before it was up")
+    ends.unregister(0)
+
+
+def serve(directory: str, hosts: int, network: str, creator: int) -> int:
+    """Make the lab, say so on standard output, and keep it until its end.
+
+    `creator` is the process that the lab ends with, 0 for a lab that stands until it is ended by SIGTERM.  The warden
+    watches before there is anything to leave behind: it makes the directory itself, says `watching`, waits for the line
+    `go` (the creator has written the files), makes the hosts, and says their pids.
     """
     ends = select.poll()
     if creator:
-        try:
-            ends.register(os.pidfd_open(creator), select.POLLIN)
-        except ProcessLookupError:
-            sweep(directory)
-            return 1
+        ends.register(os.pidfd_open(creator), select.POLLIN)
         # The number is the creator's own, and not somebody's who came after it, only while it is our parent.
         if os.getppid() != creator:
-            sweep(directory)
             return 1
     terminated, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wake)
@@ -285,17 +321,25 @@ def serve(directory: str, hosts: int, network: str, creator: int) -> int:  # noq
         signal.signal(number, lambda *_: None)
     ends.register(terminated, select.POLLIN)
     os.chdir("/")
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    life_read, life_write = os.pipe2(os.O_CLOEXEC)
     out = os.dup(1)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null, 1)
-    os.close(null)
+    try:
+        _begin(directory)
+    except (_Failed, OSError) as error:
+        _say(out, error=str(error), taken=True)
+        return 1
+
     keeper = 0
     try:
+        _say(out, watching=os.getpid())
+        _wait_for_files(ends)
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        os.close(null)
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        life_read, life_write = os.pipe2(os.O_CLOEXEC)
         _unshare(CLONE_NEWPID, "pid")
         keeper = os.fork()
         if keeper == 0:
@@ -309,15 +353,12 @@ def serve(directory: str, hosts: int, network: str, creator: int) -> int:  # noq
         ends.register(os.pidfd_open(keeper), select.POLLIN)
         pids = _collect(ours, hosts, ends)
         ours.close()
-        with open(os.path.join(directory, "lab.json"), "w", encoding="utf-8") as file:
-            json.dump({"warden": os.getpid(), "creator": creator, "network": network, "hosts": pids}, file)
-        os.write(out, json.dumps({"hosts": pids}).encode() + b"\n")
+        _write_mark(directory, {"warden": os.getpid(), "creator": creator, "network": network, "hosts": pids})
+        _say(out, hosts=pids)
         os.close(out)
-        out = -1
         ends.poll()
     except (_Failed, OSError) as error:
-        if out >= 0:
-            os.write(out, json.dumps({"error": str(error)}).encode() + b"\n")
+        _say(out, error=str(error))
         return 1
     finally:
         if keeper > 0:
