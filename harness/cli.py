@@ -1,0 +1,92 @@
+"""The command `onethrone`.
+
+Exit codes are Jepsen's: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.
+Sub-commands are imported when they are called: `--help` must not wait for paramiko and networkx (0.3 s).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from harness.errors import HarnessError, UsageError
+
+VALID, INVALID, UNKNOWN, WRONG_USAGE, HARNESS_FAILED = 0, 1, 2, 254, 255
+
+_COMMANDS = {
+    "run": ("harness.commands", "run", "Torment an ensemble on hosts, and judge it."),
+    "check": ("checker.command", "command", "Repeat the verdict from a history alone."),
+    "report": ("harness.report.command", "report", "Write the HTML report of a run again."),
+    "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
+    "hosts": ("harness.hosts_check", "hosts", "What the hosts of a cluster can and cannot do."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in _COMMANDS.items()])
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "auto_envvar_prefix": "ONETHRONE"},
+    epilog="Exit codes: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.",
+)
+@click.version_option(package_name="onethrone")
+def onethrone() -> None:
+    """Break a cluster's leader election on purpose, and prove from the history what held."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error is one clear line, never a traceback."""
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: list[str] | None) -> int:
+    try:
+        result: Any = onethrone.main(args=arguments, prog_name="onethrone", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return WRONG_USAGE
+    except click.ClickException as error:
+        error.show()
+        return WRONG_USAGE
+    except UsageError as error:
+        print(f"onethrone: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except HarnessError as error:
+        print(f"onethrone: {error}", file=sys.stderr)
+        return HARNESS_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        print("onethrone: interrupted", file=sys.stderr)
+        return HARNESS_FAILED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`onethrone check | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HARNESS_FAILED
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours must not look like a verdict
+        print(f"onethrone: the harness failed: {type(error).__name__}: {error}", file=sys.stderr)
+        if os.environ.get("ONETHRONE_DEBUG"):
+            traceback.print_exc()
+        else:
+            print("onethrone: ONETHRONE_DEBUG=1 shows where", file=sys.stderr)
+        return HARNESS_FAILED
+    return result if isinstance(result, int) else VALID

@@ -1,0 +1,199 @@
+"""The nemesis at work: a schedule carried out at its times, each fault written to the history before it is sent.
+
+The model.  The conductor walks the schedule's steps.  A fault that is due is resolved to servers with what is known of
+the ensemble at that instant, written as `invoke`, sent to all hosts that have to act, and written again as
+
+    ok      every host has read back that it is in effect, with what it read as the evidence
+    fail    no host did it, so it did not happen
+    info    some did, or nobody knows; whatever was done of it is undone at once
+
+and in the same way when it is over.  The rules:
+
+1.  Nothing is sent that is not in the history.
+2.  A fault that did not come into effect everywhere is no fault: its halves are undone, and it counts for nothing.
+3.  A step that takes long (a graceful stop, a host that does not answer) holds up no other: steps run on a few threads
+    of a pool that is as large at the end of the night as at its beginning.  A fault's stop waits for its own start.
+4.  Whatever is in force when the conductor ends is taken back, in whatever way it ends.
+
+A server hit by two faults at once is given back when the last of them is over; the injector sees to that.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from harness.observer import Observer
+from harness.progress import Progress
+from harness.record import Record
+from nemesis.faults import Fault, Resolved, resolve
+from nemesis.orders import Order, orders, undo
+from nemesis.schedule import Schedule
+
+STEPS_AT_ONCE = 6
+STEP_DEADLINE_S = 20.0
+"""For a step on all of its hosts; a graceful stop that takes longer becomes a kill on the host before that."""
+
+
+class Answer(Protocol):
+    """What a host answered to an order."""
+
+    ok: bool
+    verified: dict[str, Any]
+    error: str
+    unknown: bool
+    """Nobody knows whether it was done: the host did not answer in time."""
+    began_ns: int
+    """On the controller's monotonic clock."""
+
+
+SendAll = Callable[[Mapping[str, Order], float], Mapping[str, Answer]]
+"""Sends each host its order, all at once, and returns within the deadline (s) what each answered."""
+
+
+class Conductor:
+    """Carries one schedule out.  `run` returns when it is over, or soon after `stop` was set."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        send_all: SendAll,
+        addresses: Mapping[str, tuple[str, ...]],
+        record: Record,
+        observer: Observer,
+        progress: Progress,
+    ) -> None:
+        self._schedule = schedule
+        self._send_all = send_all
+        self._addresses = addresses
+        self._record = record
+        self._observer = observer
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._begun: dict[str, Future[Resolved | None]] = {}
+        self._broken: dict[str, tuple[str, ...]] = {}
+        """By fault for good: the servers that it holds."""
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        """Walk through the phases and steps at their times, then take back what is left."""
+        started = time.monotonic()
+        timeline: list[tuple[float, str | tuple[str, Fault]]] = [
+            *((at_s, name) for at_s, name in self._schedule.phases()),
+            *((step.at_s, (step.step, step.fault)) for step in self._schedule.steps()),
+        ]
+        # At one time: first what ends, then the phase, then what begins.
+        timeline.sort(key=lambda entry: (entry[0], _order(entry[1])))
+        with ThreadPoolExecutor(STEPS_AT_ONCE, thread_name_prefix="nemesis") as pool:
+            try:
+                for at_s, what in timeline:
+                    if self.stop.wait(max(0.0, started + at_s - time.monotonic())):
+                        break
+                    if isinstance(what, str):
+                        self._phase(what)
+                    else:
+                        self._step(pool, *what)
+            finally:
+                self._take_everything_back(pool)
+
+    def _phase(self, name: str) -> None:
+        self._record.note("controller", "info", "phase", {"phase": name})
+        self._progress.say(_PHASES.get(name, name))
+
+    def _step(self, pool: ThreadPoolExecutor, step: str, fault: Fault) -> None:
+        if step == "start":
+            self._begun[fault.id] = pool.submit(self._start, fault)
+            return
+        begun = self._begun.pop(fault.id, None)
+        if begun is not None:
+            pool.submit(self._end, fault, begun)
+
+    def _take_everything_back(self, pool: ThreadPoolExecutor) -> None:
+        for fault in self._schedule.faults:
+            begun = self._begun.pop(fault.id, None)
+            if begun is not None:
+                pool.submit(self._end, fault, begun)
+
+    # ---- one fault -----------------------------------------------------------------------------------------------
+
+    def _start(self, fault: Fault) -> Resolved | None:
+        """Resolve and inject; returns what is in force, None when nothing is."""
+        with self._lock:
+            broken = [server for held in self._broken.values() for server in held]
+            resolved = resolve(fault, self._observer.view(broken), self._schedule.seed)
+            if fault.for_s is None:
+                self._broken[fault.id] = resolved.targets or resolved.hosts
+        value = resolved.value("start")
+        self._record.note("nemesis", "invoke", fault.kind, value)
+        if not resolved.hosts:
+            self._record.note("nemesis", "fail", fault.kind, value, error=f"nobody to hit: {resolved.reason}")
+            self._progress.say(f"{fault.id} {fault.kind}: nobody to hit ({resolved.reason})")
+            return None
+        asked_ns = time.monotonic_ns()
+        answers = self._send_all(orders(resolved, self._addresses), STEP_DEADLINE_S)
+        in_place_ms = (time.monotonic_ns() - asked_ns) / 1e6
+        if all(answer.ok for answer in answers.values()):
+            origin_ns = self._record.origin_ns
+            value |= {
+                "evidence": {host: answer.verified for host, answer in answers.items()},
+                "began": {host: answer.began_ns - origin_ns for host, answer in answers.items()},
+                "in_place_ms": round(in_place_ms, 3),
+            }
+            self._record.note("nemesis", "ok", fault.kind, value)
+            self._progress.say(f"{fault.id} {_in_words(resolved)}  [verified in {in_place_ms:.0f} ms]")
+            return resolved
+        error = "; ".join(f"{host}: {answer.error}" for host, answer in answers.items() if not answer.ok)
+        nothing = not any(answer.ok or answer.unknown for answer in answers.values())
+        self._record.note("nemesis", "fail" if nothing else "info", fault.kind, value, error=error)
+        self._progress.say(f"{fault.id} {_in_words(resolved)}: not in effect: {error}")
+        if nothing:
+            return None
+        self._undo(resolved)
+        return None
+
+    def _end(self, fault: Fault, begun: Future[Resolved | None]) -> None:
+        resolved = begun.result(2 * STEP_DEADLINE_S)
+        if resolved is not None:
+            self._undo(resolved)
+            self._progress.say(f"{fault.id} {fault.kind} is over")
+        with self._lock:
+            self._broken.pop(fault.id, None)
+
+    def _undo(self, resolved: Resolved) -> None:
+        kind, value = resolved.fault.kind, resolved.value("stop")
+        self._record.note("nemesis", "invoke", kind, value)
+        answers = self._send_all(undo(resolved, self._addresses), STEP_DEADLINE_S)
+        failed = "; ".join(f"{host}: {answer.error}" for host, answer in answers.items() if not answer.ok)
+        value |= {"evidence": {host: answer.verified for host, answer in answers.items() if answer.ok}}
+        if failed:
+            self._record.note("nemesis", "info", kind, value, error=failed)
+            self._progress.say(f"{resolved.fault.id} {kind}: not surely over: {failed}")
+        else:
+            self._record.note("nemesis", "ok", kind, value)
+
+
+_PHASES = {
+    "calm": "calm: nothing goes wrong yet",
+    "storm": "storm: faults overlap",
+    "core": "act one: some stay broken, the majority must converge",
+    "all": "act two: everything is healed, everybody must converge",
+    "end": "the schedule is over",
+}
+
+
+def _order(what: str | tuple[str, Fault]) -> int:
+    if isinstance(what, str):
+        return 1
+    return 0 if what[0] == "stop" else 2
+
+
+def _in_words(resolved: Resolved) -> str:
+    fault = resolved.fault
+    params = " ".join(f"{name}={value}" for name, value in fault.params.items())
+    whom = ", ".join(resolved.targets or resolved.hosts)
+    return " ".join(
+        filter(None, [fault.kind, fault.shape, params, f"of {whom}", f"({resolved.reason})" if resolved.reason else ""])
+    )

@@ -1,0 +1,98 @@
+"""A run's folder: `results/<name>/<UTC time>/`, and the links that lead to it.
+
+    plan.toml  schedule.json  history.jsonl  results.json  report.html  controller.log  <host>/...
+
+`results/<name>/latest` and `results/latest` lead to the newest run that was begun, `results/current` to the one that is
+going on.  A link is replaced by renaming a new one over it, so a reader never finds it missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_RUNS_PER_SECOND = 1000
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+    results: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.toml"
+
+    @property
+    def schedule(self) -> Path:
+        return self.path / "schedule.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def verdict(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "controller.log"
+
+    def host(self, name: str) -> Path:
+        folder = self.path / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def begin(self) -> None:
+        """Let `current` and both `latest` links lead here."""
+        for link in (self.results / "current", self.results / "latest", self.path.parent / "latest"):
+            _link(link, self.path)
+
+    def end(self) -> None:
+        """No run is going on any more, unless another has begun since."""
+        current = self.results / "current"
+        if current.is_symlink() and current.resolve() == self.path.resolve():
+            current.unlink(missing_ok=True)
+
+
+def create(results: Path, name: str) -> RunFolder:
+    """Make the folder of a run that begins now."""
+    if not _NAME.fullmatch(name) or name in ("latest", "current"):
+        raise UsageError(
+            f"name {name!r}: a run's name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
+        )
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    try:
+        (results / name).mkdir(parents=True, exist_ok=True)
+        for attempt in range(_MAX_RUNS_PER_SECOND):
+            path = results / name / (stamp if attempt == 0 else f"{stamp}-{attempt}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return RunFolder(path, results)
+    except OSError as error:
+        raise UsageError(
+            f"{results / name}: no run can be kept there: {error.strerror}; choose another --results"
+        ) from None
+    raise UsageError(f"{results / name}: {_MAX_RUNS_PER_SECOND} runs began in this very second")
+
+
+def _link(link: Path, target: Path) -> None:
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(temporary, link)

@@ -1,0 +1,57 @@
+"""What a person sees while a run goes on: one line for each thing that happened, on standard error.
+
+Each line begins with the run time in seconds.  A line is also what `controller.log` keeps, with more beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from pathlib import Path
+
+LOG = logging.getLogger("onethrone")
+
+
+class Progress:
+    """Says lines; `quiet` keeps them for the log alone."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._start = time.monotonic()
+        self._lock = threading.Lock()
+
+    def restart_clock(self) -> None:
+        """Count from now: the run begins."""
+        self._start = time.monotonic()
+
+    def say(self, text: str) -> None:
+        LOG.info("%s", text)
+        if not self._quiet:
+            with self._lock:
+                print(f"{time.monotonic() - self._start:7.2f}s  {text}", file=sys.stderr, flush=True)
+
+
+class LogFile:
+    """Sends what is logged to `path`, for as long as the block lasts."""
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(
+            logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+        )
+
+    def __enter__(self) -> None:
+        root = logging.getLogger()
+        self._level = root.level
+        root.addHandler(self._handler)
+        root.setLevel(logging.INFO)
+        # Each connection of paramiko's says ten lines at INFO; what matters of it reaches us as an error.
+        logging.getLogger("paramiko").setLevel(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        root.setLevel(self._level)
+        self._handler.close()

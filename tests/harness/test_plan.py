@@ -1,0 +1,67 @@
+"""A plan is complete, reruns its run, and a wrong one is refused with every reason named."""
+
+from pathlib import Path
+
+import pytest
+
+from harness import plan as plans
+from harness.errors import UsageError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_plan_written_out_and_read_again_is_the_same_plan(tmp_path: Path) -> None:
+    plan = plans.Plan(
+        name="nightly",
+        seed=41,
+        hosts=plans.Hosts(lab=5),
+        ensemble=plans.Ensemble(tick_ms=300, observers=("n5",), weights={"n1": 2}, groups=(("n1", "n2"), ("n3", "n4"))),
+    )
+    assert plans.load(write(tmp_path, plan.to_toml())) == plan
+
+
+def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path: Path) -> None:
+    text = "sed = 1\n[hosts]\nlab = 5\n[ensemble]\ntick_mss = 5\n[time]\nlimit_s = 'long'\n"
+    with pytest.raises(UsageError) as caught:
+        plans.load(write(tmp_path, text))
+    message = str(caught.value)
+    assert "plan.toml" in message
+    assert "sed: there is no such key (did you mean seed?)" in message
+    assert "[ensemble] tick_mss: there is no such key (did you mean tick_ms?)" in message
+    assert "limit_s" in message
+    assert "Expected `float`, got `str`" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "needs either lab"),
+        ("[hosts]\nlab = 5\nnames = ['a', 'b', 'c']", "needs either lab"),
+        ("[hosts]\nlab = 2", "at least 3 participants"),
+        ("[hosts]\nlab = 1000", "from 1 to"),
+        ("[hosts]\nnames = ['a', 'a', 'b', 'c']", "named twice"),
+        ("[hosts]\nlab = 3\n[ensemble]\nobservers = ['n9']", "n9 is not one of the hosts"),
+        ("[hosts]\nlab = 3\n[ensemble]\ngroups = [['n1'], ['n2']]", "exactly one group"),
+        ("[hosts]\nlab = 3\n[time]\nlimit_s = 0", "limit_s: must be above 0"),
+        ("[hosts]\nlab = 3\n[workload]\nrate_per_s = 1e9", "rate_per_s"),
+        ("this is not toml", "cannot be read as a plan"),
+    ],
+)
+def test_a_plan_that_cannot_be_run_is_refused_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match="plan.toml") as caught:
+        plans.load(write(tmp_path, text))
+    assert reason in str(caught.value)
+
+
+def test_a_plan_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no such plan"):
+        plans.load(tmp_path / "nowhere.toml")
+
+
+def test_paths_in_a_plan_are_relative_to_its_own_folder(tmp_path: Path) -> None:
+    plan = plans.load(write(tmp_path, "[hosts]\nlab = 3\n[nemesis]\nschedule = 'schedule.json'\n"))
+    assert plan.nemesis.schedule == str(tmp_path / "schedule.json")
