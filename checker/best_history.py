@@ -42,7 +42,6 @@ from checker.values import State, ValueProblem
 UNTRIED, TRIED, FAILED, OWED = range(4)
 _PAGE_BITS = 16
 _PAGE = 1 << _PAGE_BITS
-_OWED_PAGE = bytes([OWED]) * _PAGE
 
 LISTED_MAX = 100
 """Values that are named in a violation; the rest is counted."""
@@ -113,16 +112,18 @@ class Values:
                             return count, named
         return count, named
 
-    def owe(self, ranges: Ranges) -> None:
-        """Every value of `ranges` that somebody tried is owed from now on."""
+    def owe(self, ranges: Ranges) -> list[int]:
+        """Every value of `ranges` that somebody tried is owed from now on; those that were not before."""
+        newly = []
         for number, begin, end in self.inside(ranges):
             page = self.pages[number]
-            if page.count(UNTRIED, begin, end) == 0:
-                page[begin:end] = _OWED_PAGE[: end - begin]
-            else:
-                for at in range(begin, end):
-                    if page[at] != UNTRIED:
-                        page[at] = OWED
+            for what in (TRIED, FAILED):
+                at = page.find(what, begin, end)
+                while at >= 0:
+                    page[at] = OWED
+                    newly.append((number << _PAGE_BITS) + at)
+                    at = page.find(what, at + 1, end)
+        return newly
 
 
 class FinalRead:
@@ -228,7 +229,9 @@ class BestHistory:
                     if len(listed) < LISTED_MAX:
                         listed.append(value)
             self.final_reads[str(op.server)] = FinalRead(op, missing, listed)
-        self.values.owe(ranges)
+        newly = self.values.owe(ranges)
+        for _, others in self.open_reads.values():
+            others.extend(newly)
 
     def _phantom(self, op: Op, count: int, named: list[int]) -> None:
         if len(self.phantoms) < LISTED_MAX:

@@ -35,6 +35,8 @@ Memory: one window.
 
 from __future__ import annotations
 
+from typing import Any
+
 from checker.fitness import World
 from checker.history import Op
 from checker.promise import Result, Violations, seconds
@@ -64,6 +66,8 @@ class Window:
         """It has converged at some time."""
         self.why = ""
         """Why it is without one, in words."""
+        self.faults: list[dict[str, Any]] = []
+        """The faults in force while it is without one."""
         self.accused = False
         """The stretch without a leader that is going on has been reported."""
 
@@ -105,6 +109,7 @@ class Convergence:
         elif not converged:
             self._judge(op.earliest, op.index, "it was still without one {} s later")
         if not converged:
+            self.window.faults = self.world.faults_now()
             self.window.why = self._why(sorted(majority, key=self.world.run.sid))
         if converged and (self.world.phase == "core" or (self.world.phase == "all" and self._everyone())):
             self.shown.add(self.world.phase)
@@ -138,7 +143,7 @@ class Convergence:
         ops = [window.without_op] + [self.world.state_ops[h] for h in members if h in self.world.state_ops]
         if op_index is not None:
             ops.append(op_index)
-        self.violations.add(message, ops, members, self.world.faults_now(), window.without_since + self.bound_ns)
+        self.violations.add(message, ops, members, window.faults, window.without_since + self.bound_ns)
 
     def _why(self, members: list[str]) -> str:
         leaders = [host for host in self.world.leading() if host in members]

@@ -32,7 +32,7 @@ class PartialConnectivity:
         self.longest_empty_ns = 0
 
     def feed(self, op: Op) -> None:
-        settled = self.world.possible == self.world.sure
+        settled = self.world.possible == self.world.sure and None not in self.world.running.values()
         partial = settled and self.world.majority() is None and self._connected_quorum()
         if partial and self.since is None:
             self.since = op.time

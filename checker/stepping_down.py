@@ -36,6 +36,21 @@ def bound_ns(run: Run) -> int:
     return ticks * settings.tick_ms * 1_000_000 + 1_000_000_000
 
 
+class Loss:
+    """A leader that leads without a quorum."""
+
+    def __init__(self, world: World, host: str, op: Op) -> None:
+        state = world.states[host]
+        self.since = world.settled_at
+        self.op = op.index
+        """The op that took the quorum."""
+        self.state_op = world.state_ops[host]
+        """The op that says that it leads."""
+        self.epoch = state.epoch if state is not None else None
+        self.faults = world.faults_now()
+        self.accused = False
+
+
 class SteppingDown:
     name = "stepping-down"
 
@@ -43,10 +58,7 @@ class SteppingDown:
         self.world = world
         self.bound_ns = bound_ns(world.run)
         self.violations = Violations(self.name)
-        self.lost: dict[str, tuple[int, int, int, int | None]] = {}
-        """host -> since when (ns) it leads without a quorum, the op that took the quorum, the op that says that it leads,
-        and the epoch."""
-        self.accused: set[str] = set()
+        self.lost: dict[str, Loss] = {}
         self.losses = 0
         self.longest_ns = 0
 
@@ -55,12 +67,10 @@ class SteppingDown:
         for host in list(self.lost):
             self._judge(host, op.earliest, op.index)
             if host not in lost:
-                self._end(host)
+                del self.lost[host]
         for host in lost - self.lost.keys():
             self.losses += 1
-            state = self.world.states[host]
-            epoch = state.epoch if state is not None else None
-            self.lost[host] = (self.world.settled_at, op.index, self.world.state_ops[host], epoch)
+            self.lost[host] = Loss(self.world, host, op)
 
     def _may_have_quorum(self, host: str) -> bool:
         world = self.world
@@ -72,26 +82,21 @@ class SteppingDown:
         return world.quorums.of(world.sids(supporters))
 
     def _judge(self, host: str, now: int, op_index: int | None) -> None:
-        since, lost_op, state_op, epoch = self.lost[host]
-        lasted = min(now, self.world.knowledge_ends) - since
+        loss = self.lost[host]
+        lasted = min(now, self.world.knowledge_ends) - loss.since
         self.longest_ns = max(self.longest_ns, lasted)
-        if lasted > self.bound_ns and host not in self.accused:
-            self.accused.add(host)
+        if lasted > self.bound_ns and not loss.accused:
+            loss.accused = True
             message = (
-                f"{host} leads epoch {epoch} without a quorum since op {lost_op}, and did not step down "
+                f"{host} leads epoch {loss.epoch} without a quorum since op {loss.op}, and did not step down "
                 f"within {seconds(self.bound_ns)} s (it was still leading {seconds(lasted)} s later)"
             )
-            ops = [state_op, lost_op] + ([op_index] if op_index is not None else [])
-            self.violations.add(message, ops, [host], self.world.faults_now(), since + self.bound_ns)
-
-    def _end(self, host: str) -> None:
-        del self.lost[host]
-        self.accused.discard(host)
+            ops = [loss.state_op, loss.op] + ([op_index] if op_index is not None else [])
+            self.violations.add(message, ops, [host], loss.faults, loss.since + self.bound_ns)
 
     def finish(self) -> Result:
         for host in list(self.lost):
             self._judge(host, self.world.now, None)
-            self._end(host)
         stats = {
             "bound_s": seconds(self.bound_ns),
             "leaders_without_quorum": self.losses,

@@ -149,8 +149,7 @@ class Story:
 def good() -> Story:
     """A run of nine seconds in which everything went as it should: the others are this one, spoilt in one place.
 
-    n3 leads epoch 1; it is cut off and steps down; n2 leads epoch 2; n1 is killed and stays down in act one; then all is
-    healed.
+    n3 leads epoch 1, is cut off and steps down; n2 leads epoch 2; n1 is killed, stays down in act one, and is healed.
     """
     story = Story(3)
     story.elect("n3", epoch=1, at=0.5)

@@ -1,0 +1,201 @@
+"""The fast checkers and the naive ones say the same of small random histories."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checker.convergence import Convergence
+from checker.convergence import bound_ns as convergence_bound_ns
+from checker.epochs import Epochs
+from checker.history import Op
+from checker.promise import Result
+from checker.stepping_down import SteppingDown
+from checker.stepping_down import bound_ns as stepping_down_bound_ns
+from checker.unique_leader import UniqueLeader
+from checker.values import Run
+from checker.verdict import Checking
+from tests.checker import naive
+from tests.checker.story import SETTINGS
+
+HOSTS = ["n1", "n2", "n3"]
+SECOND = 1_000_000_000
+BOUNDS = {"convergence_s": 2.0, "stepping_down_s": 2.0}
+
+host = st.sampled_from(HOSTS)
+step_ns = st.sampled_from([0, SECOND // 2, SECOND, 3 * SECOND])
+
+
+@st.composite
+def states(draw: Any) -> tuple[Any, ...]:
+    name = draw(host)
+    epoch = draw(st.integers(1, 3))
+    value: dict[str, Any] = {
+        "sid": int(name[1]),
+        "accepted_epoch": draw(st.integers(0, 3)),
+        "current_epoch": draw(st.integers(0, 3)),
+    }
+    kind = draw(st.sampled_from(["LOOKING", "FOLLOWING", "LEADING", "elected"]))
+    if kind == "LOOKING":
+        value |= {"role": "LOOKING", "phase": "election"}
+    elif kind == "FOLLOWING":
+        value |= {"role": "FOLLOWING", "phase": draw(st.sampled_from(["broadcast", "broadcast", "synchronization"]))}
+        value |= {"leader": draw(st.integers(1, 3)), "epoch": epoch}
+    elif kind == "LEADING":
+        value |= {"role": "LEADING", "phase": draw(st.sampled_from(["broadcast", "broadcast", "synchronization"]))}
+        value |= {"leader": int(name[1]), "epoch": epoch, "established": True}
+    else:
+        value |= {"role": "LEADING", "phase": "discovery", "leader": int(name[1])}
+    return (name, "info", "state", value)
+
+
+@st.composite
+def elections(draw: Any) -> list[tuple[Any, ...]]:
+    """Somebody leads and the others, or all but one, follow: what random states alone would rarely give."""
+    leader, epoch = draw(host), draw(st.integers(1, 3))
+    common = {
+        "phase": "broadcast",
+        "epoch": epoch,
+        "leader": int(leader[1]),
+        "accepted_epoch": epoch,
+        "current_epoch": epoch,
+    }
+    told: list[tuple[Any, ...]] = [
+        (leader, "info", "state", common | {"sid": int(leader[1]), "role": "LEADING", "established": True})
+    ]
+    others = [other for other in HOSTS if other != leader and draw(st.integers(0, 3))]
+    return told + [(h, "info", "state", common | {"sid": int(h[1]), "role": "FOLLOWING"}) for h in others]
+
+
+cuts = st.sampled_from(HOSTS).map(
+    lambda alone: {"drops": {alone: [h for h in HOSTS if h != alone]} | {h: [alone] for h in HOSTS if h != alone}}
+)
+effects = st.one_of(
+    cuts,
+    st.sampled_from([{"down": ["n1"]}, {"down": ["n2", "n3"]}, {"paused": ["n3"]}, {"paused": ["n1", "n2"]}]),
+    st.sampled_from([{"drops": {"n1": ["n2"]}}, {"degraded": {"n2": ["n3"]}}, {"clock": ["n2"]}]),
+)
+
+
+@st.composite
+def faults(draw: Any) -> list[tuple[Any, ...]]:
+    step = draw(st.sampled_from(["start", "start", "start", "change", "stop", "stop"]))
+    value = {"fault": draw(st.sampled_from(["f1", "f2"])), "step": step, "effects": draw(st.lists(effects, max_size=2))}
+    answer = draw(st.sampled_from(["ok", "ok", "ok", "fail", "info", None]))
+    told: list[tuple[Any, ...]] = [("nemesis", "invoke", "fault", value)]
+    return told + ([("nemesis", answer, "fault", value)] if answer else [])
+
+
+@st.composite
+def processes(draw: Any) -> tuple[Any, ...]:
+    name = draw(host)
+    if draw(st.booleans()):
+        return (name, "info", "started", {"sid": int(name[1])})
+    return (name, "info", "stopped", {"how": "exit", "code": 1})
+
+
+phases = st.sampled_from(["storm", "core", "all"]).map(lambda p: ("controller", "info", "phase", {"phase": p}))
+
+
+@st.composite
+def histories(draw: Any) -> list[Op]:
+    run = {
+        "ensemble": {h: {"sid": int(h[1]), "role": "participant"} for h in HOSTS},
+        "settings": SETTINGS,
+        "bounds": BOUNDS,
+    }
+    ops = [Op(0, 0, "controller", "info", "run", run)]
+    groups = draw(
+        st.lists(
+            st.one_of(
+                states().map(lambda told: [told]), elections(), elections(), faults(), processes().map(lambda t: [t]),
+                phases.map(lambda told: [told]),
+            ),
+            max_size=14,
+        )
+    )  # fmt: skip
+    time = 0
+    starts = [(h, "info", "started", {"sid": int(h[1])}) for h in HOSTS if draw(st.integers(0, 5))]
+    for told in [*starts, *(told for group in groups for told in group)]:
+        time += draw(step_ns)
+        ops.append(Op(len(ops), time, *told))
+    ops.append(Op(len(ops), time + draw(step_ns), "controller", "info", "phase", {"phase": "end"}))
+    return ops
+
+
+def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
+    checking = Checking()
+    for op in copy.deepcopy(ops):
+        checking.feed(op)
+    checking._pass_on(checking.order.pop_all())
+    assert checking.run is not None
+    wanted = (UniqueLeader, Convergence, SteppingDown, Epochs)
+    return checking.run, {c.name: c.finish() for c in checking.checkers if isinstance(c, wanted)}
+
+
+@settings(max_examples=500, deadline=None)
+@given(histories())
+def test_fast_and_naive_checkers_agree(ops: list[Op]) -> None:
+    run, results = fast(ops)
+    bound = convergence_bound_ns(run)
+    broken, shown = naive.convergence(ops, bound)
+    convergence = results["convergence"]
+    assert {(frozenset(v.servers), v.time - bound) for v in convergence.violations} == broken
+    assert len(convergence.reasons) == 2 - len(shown)
+    bound = stepping_down_bound_ns(run)
+    stepping_down = results["stepping-down"]
+    assert {(v.servers[0], v.time - bound) for v in stepping_down.violations} == naive.stepping_down(ops, bound)
+    shared = {int(v.message.split("epoch ")[1].split()[0]) for v in results["unique-leader"].violations}
+    assert shared == naive.unique_leader(ops)
+    assert (results["epochs"].valid is not False) == naive.epochs(ops)
+
+
+@st.composite
+def workloads(draw: Any) -> list[Op]:
+    run = {"ensemble": {h: {"sid": int(h[1])} for h in HOSTS}, "settings": SETTINGS}
+    ops = [Op(0, 0, "controller", "info", "run", run)]
+
+    def tell(*told: Any, **fields: Any) -> None:
+        ops.append(Op(len(ops), len(ops), *told, **fields))
+
+    tell("controller", "info", "phase", {"phase": draw(st.sampled_from(["storm", "all"]))})
+    waiting: dict[int, tuple[str, Any, str]] = {}
+    base = draw(st.sampled_from([0, 65_530]))  # across the edge of a page
+    values = st.integers(base, base + 12)
+    for value in range(base, base + 13):
+        if draw(st.integers(0, 4)):
+            tell(9, "invoke", "create", value)
+            answer = draw(st.sampled_from(["ok", "ok", "info", "fail"]))
+            tell(9, answer, "create", value)
+    tried = {op.value for op in ops if op.f == "create"}
+    for _ in range(draw(st.integers(0, 12))):
+        client = draw(st.integers(1, 3))
+        if client not in waiting:
+            f = draw(st.sampled_from(["read", "read-all"]))
+            waiting[client] = (f, draw(values), draw(host))
+            tell(client, "invoke", f, server=waiting[client][2])
+            continue
+        f, key, server = waiting.pop(client)
+        if f == "read":
+            there = key in tried and draw(st.booleans())
+            tell(client, "ok", f, [key, key if there else None], server=server)
+        else:
+            seen = sorted(v for v in tried if draw(st.integers(0, 9)))
+            tell(client, "ok", f, [[v, v] for v in seen], server=server)
+    return ops
+
+
+@settings(max_examples=400, deadline=None)
+@given(workloads())
+def test_fast_and_naive_find_the_same_values_lost(ops: list[Op]) -> None:
+    checking = Checking()
+    for op in copy.deepcopy(ops):
+        checking.feed(op)
+    assert checking.best is not None
+    result = checking.best.finish()
+    lost = naive.lost(ops)
+    assert {host: set(read.named) for host, read in checking.best.final_reads.items()} == lost
+    assert (result.valid is False) == any(lost.values())
