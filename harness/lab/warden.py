@@ -55,6 +55,8 @@ _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = -100, 0x8000, 1
 READY_DEADLINE_S = 30.0
 """How long the hosts may take to come up.  It takes some 0.3 s for five hosts; the rest is for a machine under load."""
 
+KEEPER_ENDS_S = 5.0
+
 OWN_DIRECTORIES = {
     "tmp": "/tmp",
     "var-tmp": "/var/tmp",
@@ -302,6 +304,19 @@ def _wait_for_files(ends: select.poll) -> None:
     ends.unregister(0)
 
 
+def _end_keeper(keeper: int) -> None:
+    """Kill the keeper, and with it all that is in the lab's pid namespace.
+
+    The kernel ends it last, when each of them has been waited for.  A login's sshd is waited for by a process outside
+    (nsenter), and when that is gone by process 1 of the machine, which in a container may wait for nobody: hence the
+    bound.  What is left then is dead, and holds nothing.
+    """
+    os.kill(keeper, signal.SIGKILL)
+    until = time.monotonic() + KEEPER_ENDS_S
+    while os.waitpid(keeper, os.WNOHANG)[0] == 0 and time.monotonic() < until:
+        time.sleep(0.002)
+
+
 def serve(directory: str, hosts: int, network: str, creator: int) -> int:
     """Make the lab, say so on standard output, and keep it until its end.
 
@@ -362,8 +377,7 @@ def serve(directory: str, hosts: int, network: str, creator: int) -> int:
         return 1
     finally:
         if keeper > 0:
-            os.kill(keeper, signal.SIGKILL)
-            os.waitpid(keeper, 0)
+            _end_keeper(keeper)
         sweep(directory)
     return 0
 
