@@ -9,8 +9,9 @@ Rules:
 
 1.  While the server is not serving, sessions are refused, and those that are there are closed, as ZooKeeper does: what
     was in flight has an unknown outcome.
-2.  A session lives in its connection.  It has no ephemeral nodes and no watches, so nothing is lost with it; a client
-    that asks for an old session is told that it has expired, and begins a new one.
+2.  A session lives in its connection; it is made and ended by a transaction, as in ZooKeeper.  It has no ephemeral
+    nodes and no watches, so nothing is lost with it; a client that asks for an old session is told that it has expired,
+    and begins a new one.
 3.  Requests of one session are done one after another: a read that follows a write sees it.
 4.  Bounds: `MAX_CLIENTS` connections, a frame of jute.maxbuffer, `MAX_QUEUED` requests read ahead (then the socket is
     not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must speak.
@@ -175,7 +176,7 @@ class Client(asyncio.Protocol):
         if reason:
             self.port.log("WARN", "closing client connection of %s: %s" % (self.peer, reason))
         self.port.clients.pop(self, None)
-        self.port.sessions.pop(self.session, None)
+        self._end_session()
         self._queue.clear()
         assert self.transport is not None
         self.transport.abort()
@@ -183,7 +184,7 @@ class Client(asyncio.Protocol):
     def _finish(self) -> None:
         """Closes after what was written is flushed; the sweep has it until then."""
         self._over = True
-        self.port.sessions.pop(self.session, None)
+        self._end_session()
         self.port.clients.pop(self, None)
         assert self.transport is not None
         self.transport.close()
@@ -250,7 +251,9 @@ class Client(asyncio.Protocol):
         self.session = self.port.new_session()
         self.port.sessions[self.session] = self
         self._heard()
-        self._send(packets.encode_connect_response(timeout_ms, self.session, bytes(16), read_only))
+        # A real leader takes no write of a session that it did not make: a session is a transaction (rule 2).
+        self._busy = _Request(0, packets.CREATE_SESSION, frame, asyncio.get_running_loop().time())
+        self._tell(0, packets.CREATE_SESSION, packets.encode_int32(timeout_ms))
 
     # ---- requests ------------------------------------------------------------------------------------------------
 
@@ -278,8 +281,22 @@ class Client(asyncio.Protocol):
         except WireError:
             self.replied(Reply(self.session, request.xid, request.type, packets.MARSHALLING_ERROR, 0, b""))
             return
-        wall_ms = time.time_ns() // 1_000_000
-        self.port.tell(ClientRequest(self.session, request.xid, request.type, request.record, wall_ms))
+        self._tell(request.xid, request.type, request.record)
+
+    def _tell(self, xid: int, kind: int, record: bytes) -> None:
+        self.port.tell(ClientRequest(self.session, xid, kind, record, time.time_ns() // 1_000_000))
+
+    def _end_session(self) -> None:
+        """The connection is over, and so is its session; told later, since the core may be in the middle of a step."""
+        if self.port.sessions.pop(self.session, None) is not None and self.port.server.serving:
+            asyncio.get_running_loop().call_soon(self._tell, 0, packets.CLOSE_SESSION, b"")
+
+    def _created(self, request: _Request) -> None:
+        """The session is there: what the client asked for when it connected is answered now."""
+        connect = packets.decode_connect_request(request.record)
+        read_only = None if connect.read_only is None else False
+        timeout_ms = int(self.patience_s * 1000)
+        self._send(packets.encode_connect_response(timeout_ms, self.session, bytes(16), read_only))
 
     def replied(self, reply: Reply) -> None:
         request = self._busy
@@ -289,18 +306,24 @@ class Client(asyncio.Protocol):
             self.close("")  # the outcome is unknown, and ZooKeeper has no other way to say so
             return
         self._busy = None
-        payload = reply.payload if reply.error == packets.OK else b""
-        if reply.error == packets.OK and request.type == packets.SYNC_OP:
-            payload = packets.encode_path(packets.decode_path(request.record))
-        elif reply.error == packets.OK and request.type == packets.CREATE2:
-            payload += self._stat(packets.decode_create_request(request.record).path)
-        self._answer(request, reply.error, payload, reply.zxid)
+        if request.type == packets.CREATE_SESSION:
+            self._created(request)
+        else:
+            self._answered(request, reply)
         self._next()
         if not self._over:
             try:
                 self._frames()
             except WireError as error:
                 self.close(str(error))
+
+    def _answered(self, request: _Request, reply: Reply) -> None:
+        payload = reply.payload if reply.error == packets.OK else b""
+        if reply.error == packets.OK and request.type == packets.SYNC_OP:
+            payload = packets.encode_path(packets.decode_path(request.record))
+        elif reply.error == packets.OK and request.type == packets.CREATE2:
+            payload += self._stat(packets.decode_create_request(request.record).path)
+        self._answer(request, reply.error, payload, reply.zxid)
 
     def _read(self, request: _Request) -> Tuple[int, bytes]:
         """Error code and response record of a request that needs nobody else."""

@@ -101,6 +101,8 @@ class Learning:
     """The highest zxid known to be committed."""
     waiting: List[Tuple[int, int, int]] = field(default_factory=list)
     """Client requests that were forwarded: (session, cxid, type), in order."""
+    sessions: Dict[int, int] = field(default_factory=dict)
+    """Sessions of our clients, and their timeouts in ms: a real leader ends what no PING reply names."""
 
 
 class LeaderMisbehaved(Exception):
@@ -193,7 +195,7 @@ class Learner(Election):
         kind = packet.type
         if kind == PING:
             # Null data would kill the handler of a real leader (section 5.8).
-            self.tell_leader(PING, packet.zxid, b"")
+            self.tell_leader(PING, packet.zxid, packets.encode_ping_sessions(learning.sessions))
             return
         try:
             if self.phase == BROADCAST:
@@ -391,6 +393,10 @@ class Learner(Election):
         if len(learning.waiting) >= MAX_WAITING_REQUESTS:
             self.fail(request, packets.CONNECTION_LOSS)
             return
+        if request.type == packets.CREATE_SESSION:
+            learning.sessions[request.session] = packets.decode_int32(request.payload)
+        elif request.type == packets.CLOSE_SESSION:
+            learning.sessions.pop(request.session, None)
         learning.waiting.append((request.session, request.cxid, request.type))
         data = packets.encode_request(request.session, request.cxid, request.type, request.payload)
         self.tell_leader(REQUEST, -1, data)

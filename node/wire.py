@@ -7,8 +7,8 @@ sides send frames: int32 length (1 to 524288) and a notification.  Notifications
 a `WireError`, and ends the connection, since no ZooKeeper sends one.
 
 Quorum port.  Packets without outer frame: int32 type, int64 zxid, buffer data, vector of (string, string) authinfo,
-which is null in practice and dropped.  A SNAP packet is followed by a raw snapshot stream, up to its signature
-"BenWasHere".
+which is null in practice (in a REQUEST: empty) and dropped.  A SNAP packet is followed by a raw snapshot stream, up to
+its signature "BenWasHere".
 
 A decoder is fed the bytes as they come, in any pieces, and returns the messages that they complete.  It holds at most
 one unfinished message, whose size is bounded, and never allocates by an announced length.
@@ -27,6 +27,7 @@ from typing import Generator, List, Optional, Tuple
 
 from node import jute
 from node.events import (
+    REQUEST,
     SNAP,
     Address,
     InitialMessage,
@@ -324,7 +325,9 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Notification):
         return _encode_notification(message)
     if isinstance(message, QuorumPacket):
-        return _PACKET_HEAD.pack(message.type, message.zxid, -1)[:12] + jute.buffer(message.data) + b"\xff\xff\xff\xff"
+        # A leader walks through the ids of a REQUEST to check ACLs, and a null there fails it (checkACL).
+        authinfo = b"\0\0\0\0" if message.type == REQUEST else b"\xff\xff\xff\xff"
+        return _PACKET_HEAD.pack(message.type, message.zxid, -1)[:12] + jute.buffer(message.data) + authinfo
     if isinstance(message, InitialMessage):
         return _encode_initial(message)
     return message.stream

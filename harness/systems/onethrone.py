@@ -31,7 +31,7 @@ class Onethrone:
 
     def files(self, host: str) -> dict[str, bytes]:
         return {
-            ARCHIVE: archive.node(),
+            ARCHIVE: archive.build("node"),
             "zoo.cfg": zoo_cfg(self._ensemble, self._places, host, {}),
             f"{self.data}/myid": b"%d\n" % self._places[host].sid,
         }
