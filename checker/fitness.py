@@ -129,9 +129,9 @@ class World:
         fault = self.faults.setdefault(value.fault, InForce(op.f, value.hosts))
         if op.type == "invoke" or fault.saved is None:
             fault.saved = (fault.possible, fault.sure, fault.surely)
-            fault.target = NOTHING
-        if value.step != "stop" and (op.type == "invoke" or value.effects is not None):
-            fault.target = value.atoms  # of an ok: what was verified is what counts
+            fault.target = value.atoms
+        elif value.effects is not None:
+            fault.target = value.atoms  # what was verified is what counts, not what was asked for
         possible, sure, surely = fault.saved
         if op.type == "ok":
             fault.possible = fault.sure = fault.target

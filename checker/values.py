@@ -233,9 +233,11 @@ def _check_server(op: Op, value: Any, run: Run) -> None:
 
 
 def atoms(fault: Fault, f: str, run: Run) -> frozenset[Atom]:
-    """The fault's effects, one by one."""
+    """The effects that the fault has after this step, one by one."""
+    if fault.step == "stop":
+        return frozenset()
     if fault.effects is None:
-        return frozenset() if fault.step == "stop" else frozenset([("unknown", f)])
+        return frozenset([("unknown", f)])
     found: set[Atom] = set()
     for effect in fault.effects:
         for kind, what in effect.items():

@@ -1,0 +1,65 @@
+"""`onethrone check`: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from checker.command import command
+from tests.checker.story import good
+
+HISTORIES = Path(__file__).parent.parent / "histories"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("good-run", 0), ("bad-two-leaders-in-one-epoch", 1), ("unknown-cut-off", 2), ("malformed-role", 254)],
+)
+def test_the_exit_code_is_the_verdict(name: str, code: int) -> None:
+    result = CliRunner().invoke(command, [str(HISTORIES / f"{name}.jsonl")])
+    assert result.exit_code == code, result.output
+
+
+def test_a_violation_is_told_with_its_ops_servers_and_faults() -> None:
+    result = CliRunner().invoke(command, [str(HISTORIES / "bad-leader-without-quorum-stays.jsonl")])
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Invalid: stepping-down broken; first at 3.72 s: n3 leads epoch 1 without a quorum")
+    assert any(line.split()[:2] == ["stepping-down", "INVALID"] for line in lines)
+    assert any(line.split()[:2] == ["epochs", "valid"] for line in lines)
+    assert "faults in force: f1 partition on n3" in result.stdout
+    assert "ops 10, 21, 32; servers n3" in result.stdout
+
+
+def test_json_is_one_object_on_standard_output() -> None:
+    result = CliRunner().invoke(command, ["--json", str(HISTORIES / "bad-two-leaders-in-one-epoch.jsonl")])
+    value = json.loads(result.stdout)
+    assert value["valid"] is False
+    (violation,) = value["results"]["unique-leader"]["violations"]
+    assert violation["servers"] == ["n1", "n2"]
+
+
+def test_garbage_is_an_error_with_file_and_line_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_bytes(b"\x00\xff garbage\n" * 3)
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 254
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"onethrone check: {tmp_path}/history.jsonl:1: not an op: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty-folder", "unreadable"])
+def test_a_path_without_a_history_is_an_error_that_says_what_to_give(tmp_path: Path, what: str) -> None:
+    (tmp_path / "empty-folder").mkdir()
+    (tmp_path / "unreadable").symlink_to("unreadable")  # a loop
+    result = CliRunner().invoke(command, [str(tmp_path / what)])
+    assert result.exit_code == 254
+    assert "Traceback" not in result.output
+    assert "give a run's folder or a history file" in result.stderr
+
+
+def test_a_run_folder_is_checked_by_its_history(tmp_path: Path) -> None:
+    good().write(tmp_path / "history.jsonl")
+    assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 0

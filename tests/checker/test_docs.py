@@ -1,0 +1,53 @@
+"""docs/history.md against the code: the example is valid, and every field and effect that the code knows is documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from checker import values
+from checker.convergence import Convergence
+from checker.history import Op
+from checker.verdict import check
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "history.md").read_text()
+
+
+def example() -> str:
+    (text,) = re.findall(r"```jsonl\n(.*?)```", PAGE, re.DOTALL)
+    return str(text)
+
+
+def test_the_example_of_the_docs_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text(example())
+    verdict = check(tmp_path)
+    assert verdict.valid is True, verdict.summary
+
+
+def test_the_example_of_the_docs_is_not_valid_by_luck(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text(example().replace('"read-all","value":[[1,1]]', '"read-all","value":[]', 1))
+    assert check(tmp_path).valid is False
+
+
+@pytest.mark.parametrize(
+    "struct",
+    [Op, values.Run, values.Server, values.Settings, values.QuorumRule, values.Bounds, values.Phase, values.State,
+     values.Started, values.Stopped, values.Healed, values.Fault, values.Stream, values.End],
+)  # fmt: skip
+def test_every_field_that_the_code_reads_is_documented(struct: type[msgspec.Struct]) -> None:
+    inner = {"more", "atoms"}  # of the code, not of the file
+    missing = [name for name in struct.__struct_fields__ if name not in inner and not documented(name)]
+    assert missing == []
+
+
+def documented(name: str) -> bool:
+    return f"`{name}`" in PAGE or f'"{name}":' in PAGE
+
+
+def test_every_f_effect_and_promise_is_documented() -> None:
+    names = {*values._of_controller, *values._of_server, "create", "read", "read-all", Convergence.name}
+    assert [name for name in names if f"`{name}`" not in PAGE] == []
+    assert [kind for kind in (*values.ON_HOSTS, *values.ON_LINKS) if f'{{"{kind}": ' not in PAGE] == []
