@@ -222,6 +222,11 @@ class Election(Connections):
             if self.finalize_at is not None:
                 self.reached("better-vote-in-finalize-wait")
             self.propose(heard)
+        elif sid not in self.recvset and self.better(self.proposal, heard):
+            # It enters our round only now: while it still followed, it dropped the vote that we told it.  ZooKeeper
+            # leaves it at that, and loses 200 ms until the vote is told again.
+            self.reached("late-voter-told")
+            self.send_to(sid, self.present_notification(sid))
         self.record(sid, ballot_of(n, 0))
 
     def join_round(self, heard: Vote) -> None:

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Callable, Dict, List, Optional, Union, cast
 
@@ -56,9 +57,14 @@ async def listen(factory: Callable[[], asyncio.BaseProtocol], address: Address, 
             return await loop.create_server(factory, host or None, port, reuse_address=True, backlog=BACKLOG)
         except (OSError, UnicodeError) as error:
             if attempt == BIND_ATTEMPTS:
-                raise BindError("%s: cannot listen on %s port %d: %s" % (what, host, port, error)) from None
+                raise BindError("%s: cannot listen on %s port %d: %s" % (what, host, port, _reason(error))) from None
             await asyncio.sleep(BIND_PAUSE_S)
     raise AssertionError("not reached")
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
 
 
 class Links:
@@ -132,7 +138,7 @@ class Links:
         except asyncio.TimeoutError:
             reason = "no connection within %d ms" % dial.timeout_ms
         except (OSError, UnicodeError, OverflowError, ValueError) as error:
-            reason = str(error)
+            reason = _reason(error)
         if link.transport is None and self.dials.pop(dial.conn, None) is not None:
             self.tell(Lost(dial.conn, "cannot connect to server %d at %s:%d: %s" % (dial.sid, host, port, reason)))
 
