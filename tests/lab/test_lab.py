@@ -215,7 +215,7 @@ def test_nothing_is_left_of_a_lab_however_it_ends(tmp_path, way):
 
 
 def as_a_user(tmp_path: Path, sub_ids: str, program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user that exists in this process's view of /etc alone."""
+    """Run a program as a user without root, who exists in that process's view of /etc alone when we are root."""
     for name, line in {"passwd": "labuser:x:4242:4242::/tmp:/bin/sh", "group": "labuser:x:4242:"}.items():
         (tmp_path / name).write_text(Path("/etc", name).read_text() + line + "\n")
     for name in ("subuid", "subgid"):
@@ -229,8 +229,13 @@ def as_a_user(tmp_path: Path, sub_ids: str, program: str) -> subprocess.Complete
     mounts = "; ".join(
         f"touch /etc/{n}; mount --bind {tmp_path}/{n} /etc/{n}" for n in ("passwd", "group", "subuid", "subgid")
     )
-    become = "setpriv --reuid 4242 --regid 4242 --clear-groups"
+    become = (
+        "setpriv --reuid 4242 --regid 4242 --clear-groups" if os.geteuid() == 0 else "unshare --user --map-user=4242"
+    )
     script = f"{mounts}; cd {tmp_path}; exec {become} /usr/bin/python3 {tmp_path}/program.py"
+    command = ["unshare", "--mount", "sh", "-c", script]
+    if os.geteuid() != 0:
+        command = ["/usr/bin/python3", f"{tmp_path}/program.py"] if sub_ids else ["unshare", "-r", *command[1:]]
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{tmp_path}/code",
@@ -238,7 +243,7 @@ def as_a_user(tmp_path: Path, sub_ids: str, program: str) -> subprocess.Complete
         "HOME": "/tmp",
     }
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script],
+        command,
         capture_output=True,
         text=True,
         timeout=DEADLINE_S,
@@ -261,7 +266,6 @@ print(lab.directory.exists())
 """
 
 
-@pytest.mark.skipif("os.geteuid() != 0", reason="then every test here runs without root")
 def test_a_lab_can_be_made_without_root(tmp_path):
     done = as_a_user(tmp_path, "labuser:300000:65536\n", UNPRIVILEGED)
     assert done.stdout.splitlines() == [
@@ -273,7 +277,6 @@ def test_a_lab_can_be_made_without_root(tmp_path):
     ], done.stderr
 
 
-@pytest.mark.skipif("os.geteuid() != 0", reason="then every test here runs without root")
 def test_a_user_without_sub_ids_is_told_what_to_do(tmp_path):
     program = "from harness.lab import Lab\nfrom harness.errors import UsageError\n"
     program += "try:\n  Lab.up(1)\nexcept UsageError as error:\n  print(error)"
