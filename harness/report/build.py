@@ -16,7 +16,7 @@ from typing import Any
 
 from checker.history import Op, read
 from harness.report.clients import Clients
-from harness.report.columns import Strings, compact, mapping, pretty, visible, whole
+from harness.report.columns import Strings, compact, mapping, pretty, texts, visible, whole
 from harness.report.faults import Fault, Faults
 from harness.report.lanes import US, Lane, Reign, empty_throne
 
@@ -133,13 +133,14 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
     for reign in reigns:
         reign.faults = _in_force(faults, reign.since - reign.empty_before, reign.since, found.end)
     hosts = _hosts(found)
+    run = _run(found)
     violations = _violations(results, proofs, {f.id: f for f in faults})
     return {
-        "run": _run(found),
+        "run": run,
         "verdict": _sentence(verdict),
         "violations": violations,
         "excerpts": _excerpts(found.excerpts, proofs),
-        "promises": [_promise(result) for result in results],
+        "promises": [_promise(result, run["formula"]) for result in results],
         "hosts": hosts,
         "reigns": _reigns(reigns, {h["name"]: h for h in hosts}),
         "faults": _faults(faults, found.end),
@@ -147,6 +148,7 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
         "client_errors": [(visible(error), count) for error, count in found.clients.errors.most_common(8)],
         "throne": {
             "epochs": len({r.epoch for r in reigns}),
+            "gaps": sum(1 for r in reigns[1:] if r.empty_before),
             "empty_ns": sum(b - a for a, b in gaps),
             "longest_ns": max((r.empty_before for r in reigns[1:]), default=0),
             "median_ns": _median([r.empty_before for r in reigns[1:] if r.empty_before]),
@@ -169,26 +171,40 @@ def _sentence(verdict: Judged) -> dict[str, Any]:
     }
 
 
-def _promise(result: dict[str, Any]) -> dict[str, Any]:
+def _promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
     valid = result.get("valid")
     name = str(result.get("name"))
-    stats = [(k.replace("_", " "), _stat(v)) for k, v in mapping(result.get("stats")).items()]
+    stats = [_stat(k, v) for k, v in mapping(result.get("stats")).items() if v is not None]
+    if name == "convergence" and formula:
+        stats.append(("the bound is", formula))
     return {
-        "name": name,
-        "says": str(result.get("promise") or PROMISES.get(name, "")),
+        "name": visible(name),
+        "says": PROMISES.get(name, ""),
         "word": ("held" if valid else "broken") if isinstance(valid, bool) else "unknown",
         "violations": len(result.get("violations") or []) + (whole(result.get("more_violations")) or 0),
         "judged": result.get("judged", True) is not False,
-        "stats": [s for s in stats if s[1]],
+        "stats": stats,
         "reasons": [visible(str(reason)) for reason in result.get("reasons") or []],
     }
 
 
-def _stat(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
+def _stat(name: str, value: Any) -> tuple[str, str]:
+    """A field and its value, in words: `bound_s`, 3.2 is `bound`, `3.2 s`."""
+    for ending in ("_s", "_ms"):
+        if name.endswith(ending) and isinstance(value, int | float):
+            return visible(name.removesuffix(ending).replace("_", " ")), f"{_words(value)} {ending[1:]}"
+    return visible(name.replace("_", " ")), _words(value)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
+        return visible(" ".join(map(str, value))) or "none"
     return visible(value) if isinstance(value, str) else compact(value)
 
 
@@ -257,8 +273,7 @@ def _summary(op: Op, value: dict[str, Any]) -> str:
         role = f"{value.get('role')} {value.get('phase')}" + (f" epoch {epoch}" if epoch is not None else "")
         return visible(f"{role}{', established' if value.get('established') else ''}: {value.get('reason') or ''}")
     if op.process == "nemesis":
-        hosts = value.get("hosts")
-        return visible(f"{value.get('fault')} {value.get('step')} on {' '.join(map(str, hosts)) if hosts else '-'}")
+        return visible(f"{value.get('fault')} {value.get('step')} on {' '.join(texts(value.get('hosts')))}")
     text = compact(op.value)
     return text if len(text) <= 160 else text[:160] + " ..."
 
@@ -268,19 +283,17 @@ def _summary(op: Op, value: dict[str, Any]) -> str:
 
 def _run(found: _Collected) -> dict[str, Any]:
     run = found.run
-    settings = {k.replace("_", " "): _stat(v) for k, v in mapping(run.get("settings")).items()}
-    bounds = {k: _stat(v) for k, v in mapping(run.get("bounds")).items() if v is not None}
+    bounds = {k: v for k, v in mapping(run.get("bounds")).items() if v is not None}
     return {
-        "name": visible(str(run.get("name") or "a run")),
-        "system": visible(str(run.get("system") or "")),
-        "seed": _stat(run.get("seed")),
-        "quorum": _stat(mapping(run.get("quorum")).get("kind")),
-        "settings": settings,
-        "bounds": bounds,
-        "formula": BOUND if "convergence_s" not in bounds else "",
+        "name": _words(run.get("name")) or "a run",
+        "system": _words(run.get("system")),
+        "seed": _words(run.get("seed")),
+        "quorum": _words(mapping(run.get("quorum")).get("kind")),
+        "settings": [_stat(k, v) for k, v in mapping(run.get("settings")).items()],
+        "bounds": [_stat(k, v) for k, v in bounds.items()],
+        "formula": "" if "convergence_s" in bounds else BOUND,
         "end": found.end,
         "ops": found.ops,
-        "phases": found.phases,
     }
 
 
@@ -290,8 +303,8 @@ def _hosts(found: _Collected) -> list[dict[str, str]]:
         {
             "name": host,
             "shown": visible(host),
-            "sid": _stat(mapping(ensemble.get(host)).get("sid")),
-            "role": _stat(mapping(ensemble.get(host)).get("role")) or "participant",
+            "sid": _words(mapping(ensemble.get(host)).get("sid")),
+            "role": _words(mapping(ensemble.get(host)).get("role")) or "participant",
         }
         for host in found.lanes
     ]
@@ -326,7 +339,7 @@ def _reigns(reigns: list[Reign], hosts: dict[str, dict[str, str]]) -> dict[str, 
             "newleader_acks": [visible(s) for s in reign.newleader_acks],
             "empty_before": reign.empty_before,
             "faults": [visible(f) for f in reign.faults],
-            "shared": len(holders[reign.epoch]) > 1,
+            "shared": reign.epoch >= 0 and len(holders[reign.epoch]) > 1,
         }
         for reign in reigns
     ]
@@ -392,7 +405,7 @@ def _notes(found: _Collected, repaired: list[str], verdict: Judged) -> list[str]
 # ---- the timeline --------------------------------------------------------------------------------------------------
 
 
-def _data(  # noqa: PLR0917 - all that was found, drawn
+def _data(
     found: _Collected,
     faults: list[Fault],
     reigns: list[Reign],

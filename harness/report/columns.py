@@ -65,6 +65,11 @@ def whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def texts(value: Any) -> list[str]:
+    """The members of `value` as texts if it is a list, else none."""
+    return [str(member) for member in value] if isinstance(value, list) else []
+
+
 class Strings:
     """A table of texts, each kept once.  Place 0 is the empty text."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checker.history import Op
-from harness.report.columns import compact, mapping, visible
+from harness.report.columns import compact, mapping, texts, visible
 
 _KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links"}
 
@@ -75,7 +75,7 @@ class Fault:
 
     def takes_down(self) -> list[str]:
         """The hosts whose server it takes down."""
-        return [host for effect in self.effects for host in effect.get("down", []) if isinstance(host, str)]
+        return [host for effect in self.effects for host in texts(effect.get("down"))]
 
 
 class Faults:
@@ -99,12 +99,14 @@ class Faults:
             fault.steps += op.type == "ok"
 
     def _start(self, fault: Fault, op: Op, value: dict[str, Any]) -> None:
-        fault.hosts = _hosts(value) or fault.hosts
+        fault.hosts = texts(value.get("hosts")) or fault.hosts
         if isinstance(value.get("effects"), list):
             fault.effects = [mapping(effect) for effect in value["effects"]]
         links = value.get("grudge") or value.get("links")
+        for effect in fault.effects:
+            links = links or effect.get("drops") or effect.get("degraded")
         if isinstance(links, dict):
-            fault.links = {str(k): [str(p) for p in v] for k, v in links.items() if isinstance(v, list)}
+            fault.links = {str(k): texts(v) for k, v in links.items()}
         params = {k: v for k, v in value.items() if k not in _KNOWN}
         fault.params = ", ".join(
             f"{k.replace('_', ' ')} {v if isinstance(v, str) else compact(v)}" for k, v in params.items()
@@ -115,7 +117,9 @@ class Faults:
         if op.type == "invoke":
             fault.asked = op.time if fault.asked is None else fault.asked
         elif op.type == "ok":
-            fault.began, fault.outcome = op.time, "verified"
+            fault.began = op.time
+            if fault.evidence:
+                fault.outcome = "verified"
         elif op.type == "fail":
             fault.outcome = "failed"
 
@@ -127,11 +131,6 @@ class Faults:
             fault.undo_asked = op.time if fault.undo_asked is None else fault.undo_asked
         elif op.type == "ok":
             fault.undone = op.time
-
-
-def _hosts(value: dict[str, Any]) -> list[str]:
-    hosts = value.get("hosts")
-    return [str(host) for host in hosts] if isinstance(hosts, list) else []
 
 
 def _by_host(evidence: Any) -> list[tuple[str, str]]:

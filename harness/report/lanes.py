@@ -21,6 +21,8 @@ from harness.report.columns import Strings, column, compact, mapping, whole
 DOWN, STARTING = 0, 1
 _ROLES = {"LOOKING": 2, "FOLLOWING": 3, "LEADING": 4, "OBSERVING": 5}
 _PHASES = {"election": 0, "discovery": 10, "synchronization": 20, "broadcast": 30}
+_UNTOLD = 40
+"""The phase of a system that does not report it."""
 ESTABLISHED = 100
 """A state is a role + a phase + ESTABLISHED, as one number: 134 is an established leader in broadcast."""
 
@@ -99,9 +101,10 @@ class Lane:
         self.transitions.append(Transition(time, index, state, -1, -1, -1, -1, -1, -1, 0, place, 0, error))
 
     def _state(self, op: Op, time: int, value: dict[str, Any]) -> Transition:
-        role = _ROLES.get(value.get("role", ""), _ROLES["LOOKING"])
-        state = role + _PHASES.get(value.get("phase", ""), 0)
-        if value.get("established"):
+        role = _ROLES.get(str(value.get("role")), _ROLES["LOOKING"])
+        untold = _PHASES["election"] if role == _ROLES["LOOKING"] else _UNTOLD
+        state = role + _PHASES.get(str(value.get("phase")), untold)
+        if role == _ROLES["LEADING"] and value.get("established"):
             state += ESTABLISHED
         evidence = mapping(value.get("evidence"))
         if evidence and role == _ROLES["LEADING"]:
@@ -158,7 +161,7 @@ class Lane:
                     reign.votes = votes or _names(shown.get("votes"))
                 reign.acks = reign.acks or _names(shown.get("epoch_acks"))
                 reign.newleader_acks = reign.newleader_acks or _names(shown.get("newleader_acks"))
-                if reign.serving is None and t.state - ESTABLISHED >= _PHASES["broadcast"]:
+                if reign.serving is None and t.state == ESTABLISHED + _PHASES["broadcast"] + _ROLES["LEADING"]:
                     reign.serving = t.time
             if not leading:
                 elected, votes = None, []

@@ -7,7 +7,6 @@
    microseconds of the run.  Texts are only ever set as textContent or drawn with fillText: none is markup. */
 (() => {
   const $ = (id) => document.getElementById(id);
-  performance.mark('script');
   const D = JSON.parse($('data').textContent);
   const END = Math.max(D.end, 1000);
   const MIN_SPAN = 200;
@@ -63,7 +62,7 @@
   }
   const holders = new Map();
   for (const r of reigns) holders.set(r.e, (holders.get(r.e) || new Set()).add(r.h));
-  const shared = (r) => holders.get(r.e).size > 1;
+  const shared = (r) => r.e >= 0 && holders.get(r.e).size > 1;
   const clients = D.clients;
   const hasClients = clients.n.length > 0;
 
@@ -77,7 +76,6 @@
     return low - 1;
   };
 
-  performance.mark('decoded');
   // ---- words --------------------------------------------------------------------------------------------------------
 
   const clock = (us, step = 1000) => {
@@ -226,7 +224,7 @@
         if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
         continue;
       }
-      const height = role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR][phase], top = base - height;
+      const height = role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase], top = base - height;
       const colour = role < 3 ? C.looking : epochColour(e[k]);
       g.fillStyle = colour;
       g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
@@ -236,8 +234,8 @@
         g.fillStyle = C.gold;
         g.fillRect(x0, top, w, 3);
         const room = w - 8;
-        if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase === 3) fitted(`epoch ${e[k]}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(e[k]), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
-      } else if (phase === 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
+        if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${e[k]}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(e[k]), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
+      } else if (phase >= 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
       if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height); }
     }
     for (const { fault, row } of lane.faults) {
@@ -477,7 +475,7 @@
     const evidence = text(D.evidence, l.x[k]);
     const rows = [['op', String(l.i[k])], ['at', `${clock(l.t[k], 1)}${l.d[k] ? ` ± ${lasting(l.d[k])}` : ''}, for ${lasting(until - l.t[k])}`]];
     if (role >= 2) rows.push(['epoch', known(l.e[k])], ['round', known(l.r[k])], ['leader', known(l.l[k])], ['accepted, current', `${known(l.a[k])}, ${known(l.c[k])}`], ['last zxid', zxid(l.zh[k], l.zl[k])], ['vote', text(D.texts, l.v[k])], ['evidence', whole || evidence.length < 260 ? evidence : `${evidence.slice(0, 260)} …`]);
-    const title = `${l.host.name}: ${ROLES[role]}${role >= 2 ? ` in ${PHASES[phase]}` : ''}${l.s[k] >= 100 ? ', established' : ''}`;
+    const title = `${l.host.name}: ${ROLES[role]}${role >= 2 && PHASES[phase] ? ` in ${PHASES[phase]}` : ''}${l.s[k] >= 100 ? ', established' : ''}`;
     return card(title, rows, role === 1 ? '' : text(D.texts, l.w[k]));
   };
   const showTip = (found, x, y) => {
