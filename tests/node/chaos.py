@@ -42,8 +42,9 @@ class Storm:
                 world.run(self.random.uniform(0.01, 0.25))
                 self.check_stepping_down()
         world.heal()
-        for host in world.hosts.values():
+        for sid, host in world.hosts.items():
             host.crash_in = None
+            world.resume(sid, host.life)
         world.start_all()
         self.settle()
         return world

@@ -1,0 +1,481 @@
+"""A leader against scripted learners: protocol.md sections 5.3 to 5.8 and 11.4."""
+
+from __future__ import annotations
+
+import pytest
+
+from node import packets
+from node.events import (
+    ACK,
+    COMMIT,
+    DIFF,
+    FOLLOWERINFO,
+    LEADERINFO,
+    LEADING,
+    LOOKING,
+    NEWLEADER,
+    OBSERVERINFO,
+    PING,
+    PROPOSAL,
+    QUORUM,
+    SNAP,
+    SYNC,
+    TRUNC,
+    UPTODATE,
+    AppendTxns,
+    ClientRequest,
+    Durable,
+    QuorumPacket,
+    Received,
+    Reply,
+    Send,
+    SnapshotStream,
+    StoreEpoch,
+)
+from tests.node.probe import Probe, durable, shape, txn, z
+
+
+def elected(sid: int = 3, servers: int = 3, disk: Durable | None = None, **settings: int) -> Probe:
+    probe = Probe(sid, servers, disk or durable(0, 0), **settings)
+    probe.elect_self()
+    assert probe.server.role == LEADING
+    return probe
+
+
+def serving(servers: int = 3, disk: Durable | None = None) -> tuple[Probe, int]:
+    """A leader in broadcast, and its follower 1's connection."""
+    probe = elected(servers, servers, disk)
+    own = probe.server.current_epoch, probe.server.database.last_zxid
+    conns = [probe.learner(sid, probe.server.accepted_epoch) for sid in range(1, servers // 2 + 1)]
+    for conn in conns:
+        probe.ack_epoch(conn, *own)
+    for conn in conns:
+        probe.packet(conn, ACK, z(probe.server.current_epoch, 0))
+    assert probe.server.serving
+    return probe, conns[0]
+
+
+def create(probe: Probe, cxid: int, path: str = "") -> list[object]:
+    payload = packets.encode_create_request(packets.CreateRequest(path or f"/c{cxid}", b"v"))
+    return list(probe.step(ClientRequest(7, cxid, packets.CREATE, payload, 1000)))
+
+
+def types(sent: list[QuorumPacket]) -> list[int]:
+    return [p.type for p in sent]
+
+
+# ---- discovery -----------------------------------------------------------------------------------------------------
+
+
+def test_the_new_epoch_is_above_every_accepted_one_and_on_disk_before_it_is_told() -> None:
+    """testLeaderBehind; ZOOKEEPER-1291."""
+    probe = elected()
+    seen = len(probe.effects)
+    conn = probe.learner(1, accepted=20)
+    assert shape(probe.effects[seen:]) == [StoreEpoch("acceptedEpoch", 21), LEADERINFO]
+    info = probe.packets(conn)[0]
+    assert (info.zxid, info.data) == (z(21, 0), packets.encode_int32(0x10000))
+
+
+def test_an_equal_accepted_epoch_is_not_proposed_again() -> None:
+    """testLastAcceptedEpoch; ZOOKEEPER-1343."""
+    probe = elected(disk=durable(5, 5))
+    conn = probe.learner(1, accepted=6)
+    assert probe.packets(conn)[0].zxid == z(7, 0)
+
+
+def test_followers_alone_make_no_epoch_and_those_that_left_stay_counted() -> None:
+    """testLeaderInConnectingFollowers."""
+    probe = Probe(3, disk=durable(5, 5))
+    lost = probe.learner(1, accepted=5)
+    probe.elect_self()
+    assert probe.server.accepted_epoch == 6, "the learner that was held counts as soon as we lead"
+    probe.lose(lost)
+    assert probe.server.role == LEADING
+
+
+def test_observers_and_strangers_are_not_counted() -> None:
+    """ZOOKEEPER-2959, LeaderWithObserverTest."""
+    probe = elected()
+    probe.learner(9, accepted=3)
+    probe.learner(8, accepted=3, kind=OBSERVERINFO)
+    assert probe.server.accepted_epoch == 0
+    conn = probe.learner(1)
+    probe.ack_epoch(conn, 0)
+    assert probe.server.phase == "synchronization"
+
+
+def test_a_leader_that_gets_no_quorum_gives_up_after_init_limit() -> None:
+    probe = elected()
+    probe.advance(1999)
+    assert probe.server.role == LEADING
+    probe.advance(101)
+    assert probe.server.role == LOOKING
+    assert probe.server.round == 2
+    assert "epoch from quorum" in probe.reports()[-1]["reason"]
+
+
+def test_a_follower_that_leaves_before_its_ack_is_not_counted_for_it() -> None:
+    """testAbandonBeforeACKEpoch."""
+    probe = elected()
+    probe.lose(probe.learner(1))
+    assert probe.server.phase == "discovery"
+    probe.advance(2100)
+    assert probe.server.role == LOOKING
+
+
+def test_a_quorum_of_promises_establishes_the_leader() -> None:
+    """Section 5.3, waitForEpochAck; current epoch on disk, then the evidence, then the synchronisation."""
+    probe = elected(disk=durable(4, 4, z(4, 1)))
+    conn = probe.learner(1, accepted=4)
+    effects = probe.ack_epoch(conn, 4, z(4, 1))
+    assert shape(effects) == [StoreEpoch("currentEpoch", 5), DIFF, NEWLEADER]
+    report = probe.reports()[-1]
+    assert (report["established"], report["epoch"], report["phase"]) == (True, 5, "synchronization")
+    evidence = report["evidence"]
+    assert (evidence["votes"], evidence["own"]) == ([1, 3], [4, z(4, 1)])
+    assert evidence["epoch_acks"] == {"1": [4, z(4, 1)], "3": [4, z(4, 1)]}
+
+
+@pytest.mark.parametrize(("epoch", "zxid"), [(5, 0), (4, z(4, 2))])
+def test_a_follower_with_a_better_history_is_sent_away(epoch: int, zxid: int) -> None:
+    probe = elected(disk=durable(4, 4, z(4, 1)))
+    conn = probe.learner(1, accepted=5)
+    probe.ack_epoch(conn, epoch, zxid)
+    assert probe.hung_up(conn)
+    assert probe.server.phase == "discovery"
+    assert "follower-ahead" in probe.marks()
+
+
+def test_minus_one_counts_for_nobody_and_is_synchronised_all_the_same() -> None:
+    """Section 5.3."""
+    probe = elected(5, 5)
+    first, second, third = (probe.learner(sid) for sid in (1, 2, 4))
+    probe.ack_epoch(first, -1)
+    probe.ack_epoch(second, 0)
+    assert probe.server.phase == "discovery"
+    probe.ack_epoch(third, 0)
+    assert probe.server.phase == "synchronization"
+    assert types(probe.packets(first))[1:] == [DIFF, NEWLEADER]
+
+
+def test_an_epoch_that_a_needed_voter_had_accepted_before_is_given_up_at_once() -> None:
+    """Deviation from the price of -1 (section 5.3): ZooKeeper waits until initLimit ends."""
+    probe = elected()
+    conn = probe.learner(1)
+    probe.ack_epoch(conn, -1)
+    assert probe.server.role == LOOKING
+    assert probe.hung_up(conn)
+    assert "epoch-burnt" in probe.marks()
+
+
+def test_the_fixed_epoch_is_told_to_late_comers_however_high_theirs_is() -> None:
+    """Section 5.3: they will refuse it."""
+    probe = elected()
+    probe.learner(1, accepted=0)
+    late = probe.learner(2, accepted=40)
+    assert probe.packets(late)[0].zxid == z(1, 0)
+
+
+def test_a_learner_that_came_while_we_were_looking_is_held_until_we_lead() -> None:
+    probe = Probe(3)
+    probe.vote(1, LOOKING, 3)
+    conn = probe.learner(1)
+    assert not probe.packets(conn)
+    probe.advance(200)
+    assert types(probe.packets(conn)) == [LEADERINFO]
+
+
+def test_a_learner_is_not_held_for_ever() -> None:
+    probe = Probe(3)
+    conn = probe.learner(1)
+    probe.advance(1000)
+    assert probe.hung_up(conn)
+
+
+def test_a_learner_that_was_held_is_sent_away_when_we_follow() -> None:
+    probe = Probe(2)
+    conn = probe.learner(1)
+    probe.follow(3)
+    assert probe.hung_up(conn)
+    assert probe.hung_up(probe.learner(1)), "and one that comes later too"
+
+
+def test_disloyal_voters_end_the_attempt_when_no_quorum_is_left_without_them() -> None:
+    """ZOOKEEPER-3109, always on: deviation."""
+    probe = elected(5, 5)
+    probe.advance(600)
+    for sid in (1, 2):
+        probe.vote(sid, LOOKING, sid, round=2)
+        assert probe.server.role == LEADING
+    probe.vote(4, LOOKING, 4, round=2)
+    assert probe.server.role == LOOKING
+
+
+def test_a_voter_still_in_its_finalize_wait_is_not_disloyal() -> None:
+    probe = elected()
+    for sid in (1, 2):
+        probe.vote(sid, LOOKING, 3)
+    assert probe.server.role == LEADING
+
+
+@pytest.mark.parametrize(
+    ("kind", "zxid", "data"),
+    [
+        (ACK, 0, None),
+        (FOLLOWERINFO, 0, None),
+        (FOLLOWERINFO, 0, b"1234567"),
+        (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(3, 0x10000, 0))),
+        (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 1, 0))),
+        (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 7))),
+        (FOLLOWERINFO, z(0x7FFFFFFF, 0), packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 0))),
+    ],
+)
+def test_a_first_packet_of_no_learner_of_ours_ends_its_connection(kind: int, zxid: int, data: bytes | None) -> None:
+    probe = elected()
+    conn = probe.accept(QUORUM)
+    probe.packet(conn, kind, zxid, data)
+    assert probe.hung_up(conn)
+    assert probe.server.leading is not None
+    assert probe.server.leading.electors == {3}
+
+
+# ---- synchronisation (LearnerHandlerTest) ---------------------------------------------------------------------------
+
+HISTORY = (z(2, 1), z(2, 2), z(4, 1), z(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [
+        (z(4, 2), [(DIFF, z(4, 2))]),
+        (0, [(DIFF, z(4, 2)), *((PROPOSAL, x) for x in HISTORY)]),
+        (z(2, 2), [(DIFF, z(4, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
+        (z(4, 9), [(TRUNC, z(4, 2))]),
+        (z(5, 9), [(TRUNC, z(4, 2))]),
+        (z(2, 7), [(TRUNC, z(2, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
+        (z(4, 0), [(DIFF, z(4, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
+        (z(6, 0), [(DIFF, z(6, 0))]),
+        (z(3, 7), [(SNAP, z(4, 2))]),
+        (z(7, 0), [(SNAP, z(4, 2))]),
+    ],
+)
+def test_the_sync_decision(theirs: int, expected: list[tuple[int, int]]) -> None:
+    """Section 5.5, the table, for a leader of epoch 6 in broadcast; every PROPOSAL of history has its COMMIT."""
+    probe, _ = serving(disk=durable(5, 5, *HISTORY))
+    conn = probe.learner(2, accepted=5)
+    probe.ack_epoch(conn, 3, theirs)
+    sent = probe.packets(conn)[1:]
+    assert [(p.type, p.zxid) for p in sent if p.type != COMMIT] == [*expected, (NEWLEADER, z(6, 0))]
+    proposed = [p.zxid for p in sent if p.type == PROPOSAL]
+    assert [p.zxid for p in sent if p.type == COMMIT] == proposed
+    for p in sent:
+        if p.type == PROPOSAL:
+            assert packets.decode_txn(p.data) == txn(p.zxid)
+
+
+def test_a_learner_from_before_our_snapshot_gets_ours_and_what_followed() -> None:
+    nodes = packets.encode_snapshot({"/": b"", "/old": b"1"})
+    disk = Durable(5, 5, z(4, 7), nodes, (txn(z(5, 1)),))
+    probe, _ = serving(disk=disk)
+    create(probe, 1)
+    probe.packet(2, ACK, z(6, 1))
+    conn = probe.learner(2, accepted=0)
+    effects = probe.ack_epoch(conn, 0, z(3, 1))
+    assert (SNAP, z(6, 1)) in [(p.type, p.zxid) for p in probe.packets(conn, effects)]
+    stream = next(e.message for e in effects if isinstance(e, Send) and isinstance(e.message, SnapshotStream))
+    assert set(packets.decode_snapshot(stream.stream)) == {"/", "/old", f"/{z(5, 1):x}", "/c1"}
+
+
+def test_outstanding_proposals_come_without_commit_and_their_acks_count_anew() -> None:
+    """Trap 8, ZOOKEEPER-4394: no COMMIT between NEWLEADER and UPTODATE."""
+    probe, first = serving()
+    create(probe, 1)
+    late = probe.learner(2)
+    probe.ack_epoch(late, 0)
+    assert types(probe.packets(late)) == [LEADERINFO, DIFF, PROPOSAL, NEWLEADER]
+    probe.packet(first, ACK, z(1, 1))
+    assert types(probe.packets(late))[-1] == NEWLEADER, "the COMMIT is held"
+    assert "commit-held" in probe.marks()
+    probe.packet(late, ACK, z(1, 0))
+    assert types(probe.packets(late))[-2:] == [UPTODATE, COMMIT]
+
+
+def test_what_a_learner_acknowledged_before_it_came_again_does_not_count() -> None:
+    """Its synchronisation may cut the transaction off and log it again; in between it must not be committed by it."""
+    probe, first = serving(servers=5)
+    create(probe, 1)
+    probe.packet(first, ACK, z(1, 1))
+    again = probe.learner(1, accepted=1)
+    assert probe.hung_up(first)
+    probe.ack_epoch(again, -1, z(1, 1))
+    assert probe.server.leading is not None
+    assert probe.server.leading.outstanding[z(1, 1)].acks == {5}
+
+
+def test_an_ack_of_another_epoch_is_not_counted_for_newleader() -> None:
+    probe = elected()
+    conn = probe.learner(1)
+    probe.ack_epoch(conn, 0)
+    probe.packet(conn, ACK, z(9, 0))
+    assert not probe.server.serving
+
+
+def test_anything_but_an_ack_after_newleader_ends_the_connection() -> None:
+    probe = elected()
+    conn = probe.learner(1)
+    probe.ack_epoch(conn, 0)
+    probe.packet(conn, PING)
+    assert probe.hung_up(conn)
+
+
+# ---- broadcast -----------------------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_proposed_logged_and_committed_by_a_quorum() -> None:
+    """testNormalRun."""
+    probe, conn = serving()
+    effects = create(probe, 1)
+    kinds = shape(effects)  # type: ignore[arg-type]
+    assert kinds[0] == PROPOSAL
+    assert isinstance(kinds[1], AppendTxns)
+    assert "/c1" not in probe.server.database.nodes
+    effects = list(probe.packet(conn, ACK, z(1, 1)))
+    assert types(probe.packets(conn, effects)) == [COMMIT]
+    assert Reply(7, 1, packets.CREATE, 0, z(1, 1), packets.encode_path("/c1")) in effects
+    assert probe.server.database.nodes["/c1"] == b"v"
+
+
+def test_commits_go_in_the_order_of_zxids() -> None:
+    """Section 5.7."""
+    probe, conn = serving()
+    create(probe, 1)
+    create(probe, 2)
+    assert probe.packets(conn, probe.packet(conn, ACK, z(1, 2))) == []
+    commits = probe.packets(conn, probe.packet(conn, ACK, z(1, 1)))
+    assert [(p.type, p.zxid) for p in commits] == [(COMMIT, z(1, 1)), (COMMIT, z(1, 2))]
+
+
+def test_acks_of_observers_and_strangers_and_repeated_ones_commit_nothing() -> None:
+    probe, conn = serving(servers=5)
+    create(probe, 1)
+    for sid in (8, 9):
+        other = probe.learner(sid, accepted=1, kind=OBSERVERINFO)
+        probe.ack_epoch(other, -1)
+        probe.packet(other, ACK, z(1, 0))
+        probe.packet(other, ACK, z(1, 1))
+    probe.packet(conn, ACK, z(1, 1))
+    probe.packet(conn, ACK, z(1, 1))
+    assert probe.server.outstanding == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("/a", -110), ("/x/y", -101), ("a", -8), ("/a/", -8), ("/a//b", -8), ("/a/b", 0)],
+)
+def test_a_create_that_fails_becomes_an_error_transaction(path: str, error: int) -> None:
+    probe, conn = serving()
+    create(probe, 1, "/a")
+    create(probe, 2, path)
+    effects = [*probe.packet(conn, ACK, z(1, 1)), *probe.packet(conn, ACK, z(1, 2))]
+    assert [(e.cxid, e.error) for e in effects if isinstance(e, Reply)] == [(1, 0), (2, error)]
+
+
+def test_a_request_of_a_follower_is_proposed_for_it() -> None:
+    probe, conn = serving()
+    payload = packets.encode_create_request(packets.CreateRequest("/f", b""))
+    probe.packet(conn, 1, -1, packets.encode_request(8, 4, packets.CREATE, payload))
+    proposal = packets.decode_txn(probe.packets(conn)[-1].data)
+    assert (proposal.session, proposal.cxid, proposal.zxid) == (8, 4, z(1, 1))
+
+
+def test_sync_waits_for_what_was_outstanding() -> None:
+    probe, conn = serving()
+    create(probe, 1)
+    request = packets.encode_request(8, 5, packets.SYNC_OP, packets.encode_path("/"))
+    assert probe.packets(conn, probe.packet(conn, 1, -1, request)) == []
+    sent = probe.packets(conn, probe.packet(conn, ACK, z(1, 1)))
+    assert types(sent) == [COMMIT, SYNC]
+    assert types(probe.packets(conn, probe.packet(conn, 1, -1, request))) == [SYNC]
+
+
+def test_the_counter_at_its_end_forces_a_new_epoch() -> None:
+    """ZOOKEEPER-1277, ZxidRolloverTest."""
+    probe, conn = serving()
+    assert probe.server.leading is not None
+    probe.server.leading.last_proposed = z(1, 0xFFFFFFFD)
+    create(probe, 1)
+    assert probe.server.role == LEADING
+    effects = create(probe, 2)
+    assert probe.server.role == LOOKING
+    assert probe.hung_up(conn)
+    assert any(isinstance(e, Reply) and e.error for e in effects)
+
+
+# ---- liveness ------------------------------------------------------------------------------------------------------
+
+
+def test_learners_are_pinged_twice_a_tick() -> None:
+    """Section 5.8."""
+    probe, conn = serving()
+    pings = probe.packets(conn, probe.advance(400))
+    assert [(p.type, p.data) for p in pings] == [(PING, None)] * 4
+
+
+def test_a_leader_whose_followers_fell_silent_steps_down_within_sync_limit_and_a_tick() -> None:
+    """Section 5.8."""
+    probe, _ = serving()
+    probe.advance(999)
+    assert probe.server.role == LEADING
+    probe.advance(401)
+    assert probe.server.role == LOOKING
+    assert probe.reports()[-1]["evidence"] == {"synced": [3]}
+
+
+def test_a_leader_that_hears_its_followers_leads_on() -> None:
+    probe, conn = serving()
+    for _ in range(50):
+        probe.advance(100)
+        probe.packet(conn, PING, 0, b"")
+    assert probe.server.role == LEADING
+
+
+def test_an_idle_connection_is_nobody_and_observers_do_not_count() -> None:
+    """Trap 9 (server 0) and ZOOKEEPER-1294: neither keeps a leader without followers in place."""
+    probe, conn = serving()
+    observer = probe.learner(8, accepted=1, kind=OBSERVERINFO)
+    probe.ack_epoch(observer, -1)
+    probe.packet(observer, ACK, z(1, 0))
+    probe.accept(QUORUM)
+    probe.lose(conn)
+    for _ in range(5):
+        probe.advance(100)
+        probe.packet(observer, PING, 0, b"")
+    assert probe.server.role == LOOKING
+
+
+def test_a_follower_that_acknowledges_nothing_is_closed_though_it_answers_pings() -> None:
+    """testTxnTimeout."""
+    probe, conn = serving()
+    create(probe, 1)
+    for _ in range(12):
+        probe.advance(100)
+        probe.packet(conn, PING, 0, b"")
+    assert probe.hung_up(conn)
+    assert "transaction-timeout" in probe.marks()
+
+
+def test_a_leader_that_steps_down_closes_every_learner() -> None:
+    probe, conn = serving()
+    late = probe.learner(2)
+    probe.advance(5000)
+    assert probe.hung_up(conn)
+    assert probe.hung_up(late)
+
+
+def test_a_packet_of_a_connection_that_was_closed_is_not_heard() -> None:
+    probe, conn = serving()
+    create(probe, 1)
+    probe.learner(1, accepted=1)
+    probe.step(Received(conn, QuorumPacket(ACK, z(1, 1), None)))
+    assert probe.server.outstanding == 1
