@@ -270,6 +270,16 @@ def test_the_dark_is_dark_and_paper_is_light_even_then(open_report: Open) -> Non
     canvas, ink = brightness()
     assert canvas > 230
     assert ink < 60
+    paper = page.evaluate(
+        """async (png) => {
+          const image = await createImageBitmap(new Blob([new Uint8Array(png)]));
+          const context = new OffscreenCanvas(1, 1).getContext('2d');
+          context.drawImage(image, 0, 0);
+          return context.getImageData(0, 0, 1, 1).data[0];
+        }""",
+        list(page.screenshot()),
+    )
+    assert paper > 230
     expect(page.locator("nav")).to_be_hidden()
     expect(page.locator("#lanes")).to_be_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")

@@ -210,7 +210,7 @@
       const x0 = Math.max(GUT - 2, X(t[k])), x1 = Math.min(W + 2, k + 1 < n ? X(t[k + 1]) : X(END));
       if (x1 < GUT) continue;
       const state = s[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
-      const r = established ? 5 : RANK[role], pixel = Math.floor(x0), width = x1 - x0;
+      const r = (established ? 5 : RANK[role]) + phase / 10, pixel = Math.floor(x0), width = x1 - x0;
       if (width < 1 && pixel === last && r <= rank) continue;
       rank = pixel === last ? Math.max(r, rank) : r;
       last = Math.floor(x1) > pixel ? -1 : pixel;
