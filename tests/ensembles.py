@@ -1,7 +1,7 @@
-"""Ensembles of real servers on loopback addresses of their own, for tests: either system, or both mixed.
+"""Ensembles of real servers for tests: either system, or both mixed, on loopback or on the hosts of a lab.
 
-Every server listens on the same ports of another address in 127.0.0.0/8.  A server dies with the test process, however
-that ends, and `Servers.close` (it is a context manager) leaves no process behind.
+On loopback every server listens on the same ports of another address in 127.0.0.0/8.  A server dies with the test
+process, however that ends, and `Servers.close` (it is a context manager) leaves no process behind.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from harness import systems
+from harness.errors import HarnessError
+from harness.lab import Lab
 from harness.plan import Ensemble
-from harness.systems import Place, System
-from harness.zkclient import Client, ZooKeeperError, four_letter_word
+from harness.ssh import Remote
+from harness.systems import Command, Place, System
+from harness.zkclient import Client, SocketLike, ZooKeeperError, four_letter_word
 
 SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=4, client_port=22181, quorum_port=22888, election_port=23888)
 _numbers = itertools.count()
@@ -35,18 +38,22 @@ class Servers:
 
     def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: Ensemble = SETTINGS) -> None:
         network = f"127.{1 + os.getpid() % 250}.{next(_numbers) % 250}"
+        self.directories = {host: directory / host for host in systems_by_host}
+        self._set_up(systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)))
+
+    def _set_up(
+        self, systems_by_host: Mapping[str, str], settings: Ensemble, where: Callable[[str, int], tuple[str, str]]
+    ) -> None:
+        """`where` gives a server's address, and its directory as it is seen there."""
         self.hosts = tuple(systems_by_host)
-        self.places = {
-            host: Place(host, sid, f"{network}.{sid}", str(directory / host))
-            for sid, host in enumerate(systems_by_host, 1)
-        }
+        self.places = {host: Place(host, sid, *where(host, sid)) for sid, host in enumerate(self.hosts, 1)}
         self.systems: dict[str, System] = {
             host: systems.make(name, settings, self.places) for host, name in systems_by_host.items()
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for host in self.hosts:
             for path, content in self.systems[host].files(host).items():
-                file = directory / host / path
+                file = self.directories[host] / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
 
@@ -54,10 +61,10 @@ class Servers:
         """Start these servers, or all of them; does not wait for anything."""
         for host in hosts or self.hosts:
             command = self.systems[host].command(host)
-            with open(command.output, "ab") as output:
+            with open(self.directories[host] / Path(command.output).name, "ab") as output:
                 self.processes[host] = subprocess.Popen(
-                    command.argv,
-                    cwd=command.cwd,
+                    self.argv(host, command),
+                    cwd=self.directories[host],
                     env={**os.environ, **command.env},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -66,14 +73,20 @@ class Servers:
                     preexec_fn=_die_with_parent,  # noqa: PLW1509 (one system call, no locks)
                 )
 
+    def argv(self, host: str, command: Command) -> Sequence[str]:
+        return command.argv
+
+    def pid(self, host: str) -> int:
+        """The process id of the server, on this machine."""
+        return self.processes[host].pid
+
     def kill(self, host: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal; after SIGKILL or SIGTERM also wait for the end."""
-        process = self.processes[host]
-        process.send_signal(number)
+        os.kill(self.pid(host), number)
         if number in (signal.SIGKILL, signal.SIGTERM):
-            process.wait(20)
+            self.processes[host].wait(20)
 
-    def connect(self, host: str, deadline_s: float = 2.0) -> socket.socket:
+    def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
         place, port = self.places[host], self.systems[host].client_port
         return socket.create_connection((place.address, port), timeout=deadline_s)
 
@@ -84,7 +97,7 @@ class Servers:
         """The answer to a four-letter word; "" when there is none."""
         try:
             return four_letter_word(self.connect(host), word, 2.0)
-        except (OSError, ZooKeeperError):
+        except (OSError, EOFError, HarnessError, ZooKeeperError):
             return ""
 
     def peer_state(self, host: str) -> str:
@@ -122,20 +135,20 @@ class Servers:
 
     def log(self, host: str) -> str:
         """Everything the server wrote to its stdout and stderr."""
-        path = Path(self.systems[host].command(host).output)
+        path = self.directories[host] / Path(self.systems[host].command(host).output).name
         return path.read_text(errors="replace") if path.exists() else ""
 
     def events(self, host: str) -> list[dict[str, Any]]:
         """The ops of the server's events file so far."""
-        path = Path(self.places[host].directory) / self.systems[host].events
+        path = self.directories[host] / self.systems[host].events
         translator = self.systems[host].translator(host)
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         return [op for op in map(translator.translate, lines) if op is not None]
 
     def close(self) -> None:
-        for process in self.processes.values():
+        for host in self.processes:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                os.kill(self.pid(host), signal.SIGKILL)
         for process in self.processes.values():
             process.wait(20)
 
@@ -146,6 +159,41 @@ class Servers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class LabServers(Servers):
+    """The same on the hosts of a lab, each server in a folder `name` of its host; asked over SSH."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        remotes: Mapping[str, Remote],
+        name: str,
+        systems_by_host: Mapping[str, str],
+        settings: Ensemble = SETTINGS,
+    ) -> None:
+        self._lab = lab
+        self._remotes = remotes
+        self.directories = {host: lab.directory / "hosts" / host / "state" / name for host in systems_by_host}
+        self._set_up(systems_by_host, settings, lambda host, _: (lab.hosts[host], f"/var/lib/onethrone/{name}"))
+
+    def argv(self, host: str, command: Command) -> Sequence[str]:
+        user = () if os.geteuid() == 0 else ("-U",)
+        enter = ("nsenter", *user, "-t", str(self._lab.pids[host]), "-m", "-u", "-i", "-n", "-p", "--")
+        return (*enter, "sh", "-c", 'cd "$0" && exec "$@"', command.cwd, *command.argv)
+
+    def pid(self, host: str) -> int:
+        """The one child of `nsenter`, which enters a process namespace by forking; itself while there is none."""
+        parent = self.processes[host].pid
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        except OSError:
+            return parent
+        return int(children[0]) if children else parent
+
+    def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
+        place, port = self.places[host], self.systems[host].client_port
+        return self._remotes[host].forward(place.address, port, deadline_s)
 
 
 def _die_with_parent() -> None:

@@ -1,10 +1,10 @@
 """How long the throne is empty after `kill -9` of the leader: ours next to real ZooKeeper 3.8.0.
 
-Both ensembles (three servers, tickTime 500) live on this machine at once, idle but for what is measured; a leader is
-killed now in the one, now in the other, so that whatever else the machine does hits both.  The time runs from the kill
-to the first answer of a survivor to `srvr` that says `Mode: leader`: asked every few milliseconds, in the same way of
-both.  As a check, the moment at which the server itself says it entered broadcast is taken from our events and from
-ZooKeeper's log.
+Both ensembles (three servers, tickTime 500) live on the same three hosts of a lab at once, idle but for what is
+measured; a leader is killed now in the one, now in the other, so that whatever else the machine does hits both.  The
+time runs from the kill to the first answer of a survivor to `srvr` that says `Mode: leader`: asked every few
+milliseconds, in the same way of both.  As a check, the moment at which the server itself says it entered broadcast is
+taken from our events and from ZooKeeper's log.
 
 The protocol's floor is 200 ms, FastLeaderElection's finalizeWait; whoever dials a leader that does not listen yet loses
 100 ms more in ZooKeeper (leaderConnectDelayDuringRetryMs).
@@ -12,30 +12,37 @@ The protocol's floor is 200 ms, FastLeaderElection's finalizeWait; whoever dials
 
 from __future__ import annotations
 
-import socket
+import contextlib
 import statistics
 import threading
 import time
-from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.ensembles import Servers
+from harness.lab import Lab
+from harness.ssh import Remote
+from tests.ensembles import SETTINGS, LabServers, Servers
 
 KILLS = 20
 RATIO_MAX = 0.65
 POLL_PAUSE_S = 0.004
+OURS = SETTINGS
+THEIRS = msgspec.structs.replace(SETTINGS, client_port=22182, quorum_port=22889, election_port=23889)
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
-def test_the_next_leader_is_there_in_two_thirds_of_zookeepers_time(tmp_path: Path) -> None:
+def test_the_next_leader_is_there_in_two_thirds_of_zookeepers_time() -> None:
     asked: dict[str, list[float]] = {"onethrone": [], "zookeeper": []}
     logged: dict[str, list[float]] = {"onethrone": [], "zookeeper": []}
-    with (
-        Servers(tmp_path / "onethrone", dict.fromkeys(("n1", "n2", "n3"), "onethrone")) as ours,
-        Servers(tmp_path / "zookeeper", dict.fromkeys(("n1", "n2", "n3"), "zookeeper")) as theirs,
-    ):
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(Lab.up(3))
+        remotes = {host: stack.enter_context(Remote(host, lab.ssh_config)) for host in lab.hosts}
+        for remote in remotes.values():
+            remote.connect()
+        ours = stack.enter_context(LabServers(lab, remotes, "ours", dict.fromkeys(lab.hosts, "onethrone"), OURS))
+        theirs = stack.enter_context(LabServers(lab, remotes, "theirs", dict.fromkeys(lab.hosts, "zookeeper"), THEIRS))
         for servers in (ours, theirs):
             servers.start()
         for _ in range(KILLS):
@@ -97,29 +104,18 @@ class Poller(threading.Thread):
         super().__init__(name=f"poller-{host}", daemon=True)
         self.host = host
         self.led_ns = 0
-        self._address = (servers.places[host].address, servers.systems[host].client_port)
+        self._servers = servers
         self._stop_asking = threading.Event()
 
     def run(self) -> None:
         while not self._stop_asking.wait(POLL_PAUSE_S):
-            if b"Mode: leader" in self._ask():
+            if "Mode: leader" in self._servers.ask(self.host, "srvr"):
                 self.led_ns = time.monotonic_ns()
                 return
 
     def stop(self) -> None:
         self._stop_asking.set()
         self.join(20)
-
-    def _ask(self) -> bytes:
-        answer = b""
-        try:
-            with socket.create_connection(self._address, 2) as connection:
-                connection.sendall(b"srvr")
-                while data := connection.recv(4096):
-                    answer += data
-        except OSError:
-            pass  # no whole answer is no leader
-        return answer
 
 
 def summary(times_ms: list[float]) -> str:
