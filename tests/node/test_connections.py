@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from node.core import MS
@@ -13,6 +15,7 @@ from node.events import (
     QUORUM,
     Connected,
     Dial,
+    Effect,
     HangUp,
     InitialMessage,
     Lost,
@@ -23,13 +26,13 @@ from node.events import (
 from tests.node.probe import Probe
 
 
-def dials(effects: list[object], sid: int | None = None) -> list[Dial]:
+def dials(effects: Sequence[Effect], sid: int | None = None) -> list[Dial]:
     return [e for e in effects if isinstance(e, Dial) and e.port == ELECTION and sid in (None, e.sid)]
 
 
-def introduce(probe: Probe, sid: int, *addresses: tuple[str, int], version: int = -65536) -> tuple[int, list[object]]:
+def introduce(probe: Probe, sid: int, *addresses: tuple[str, int], version: int = -65536) -> tuple[int, list[Effect]]:
     conn = probe.accept(ELECTION)
-    return conn, list(probe.step(Received(conn, InitialMessage(version, sid, addresses))))
+    return conn, probe.step(Received(conn, InitialMessage(version, sid, addresses)))
 
 
 def test_a_server_that_starts_dials_every_voter_once() -> None:
@@ -89,7 +92,7 @@ def test_a_dial_back_waits_for_the_dial_in_flight() -> None:
     old = dials(probe.effects, 1)[0]
     _, effects = introduce(probe, 1, ("s1", 3888))
     assert not dials(effects, 1)
-    assert len(dials(list(probe.step(Lost(old.conn, "timed out"))), 1)) == 1
+    assert len(dials(probe.step(Lost(old.conn, "timed out")), 1)) == 1
 
 
 def test_a_new_connection_replaces_the_older_one() -> None:

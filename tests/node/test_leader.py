@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from node import packets
@@ -25,6 +27,7 @@ from node.events import (
     AppendTxns,
     ClientRequest,
     Durable,
+    Effect,
     QuorumPacket,
     Received,
     Reply,
@@ -35,7 +38,7 @@ from node.events import (
 from tests.node.probe import Probe, durable, shape, txn, z
 
 
-def elected(sid: int = 3, servers: int = 3, disk: Durable | None = None, **settings: int) -> Probe:
+def elected(sid: int = 3, servers: int = 3, disk: Durable | None = None, **settings: Any) -> Probe:
     probe = Probe(sid, servers, disk or durable(0, 0), **settings)
     probe.elect_self()
     assert probe.server.role == LEADING
@@ -55,9 +58,9 @@ def serving(servers: int = 3, disk: Durable | None = None) -> tuple[Probe, int]:
     return probe, conns[0]
 
 
-def create(probe: Probe, cxid: int, path: str = "") -> list[object]:
+def create(probe: Probe, cxid: int, path: str = "") -> list[Effect]:
     payload = packets.encode_create_request(packets.CreateRequest(path or f"/c{cxid}", b"v"))
-    return list(probe.step(ClientRequest(7, cxid, packets.CREATE, payload, 1000)))
+    return probe.step(ClientRequest(7, cxid, packets.CREATE, payload, 1000))
 
 
 def types(sent: list[QuorumPacket]) -> list[int]:
@@ -336,11 +339,11 @@ def test_a_transaction_is_proposed_logged_and_committed_by_a_quorum() -> None:
     """testNormalRun."""
     probe, conn = serving()
     effects = create(probe, 1)
-    kinds = shape(effects)  # type: ignore[arg-type]
+    kinds = shape(effects)
     assert kinds[0] == PROPOSAL
     assert isinstance(kinds[1], AppendTxns)
     assert "/c1" not in probe.server.database.nodes
-    effects = list(probe.packet(conn, ACK, z(1, 1)))
+    effects = probe.packet(conn, ACK, z(1, 1))
     assert types(probe.packets(conn, effects)) == [COMMIT]
     assert Reply(7, 1, packets.CREATE, 0, z(1, 1), packets.encode_path("/c1")) in effects
     assert probe.server.database.nodes["/c1"] == b"v"

@@ -1,0 +1,388 @@
+"""A learner against a scripted leader: protocol.md sections 5.2, 5.3, 5.6 to 5.8 and 11.4."""
+
+from __future__ import annotations
+
+import pytest
+
+from node import packets
+from node.events import (
+    ACK,
+    ACKEPOCH,
+    COMMIT,
+    DIFF,
+    FOLLOWERINFO,
+    FOLLOWING,
+    INFORM,
+    LEADERINFO,
+    LOOKING,
+    NEWLEADER,
+    OBSERVERINFO,
+    PING,
+    PROPOSAL,
+    QUORUM,
+    REQUEST,
+    SNAP,
+    SYNC,
+    TRUNC,
+    UPTODATE,
+    AppendTxns,
+    ClientRequest,
+    Connected,
+    Dial,
+    Durable,
+    Effect,
+    Lost,
+    Received,
+    Reply,
+    SnapshotStream,
+    StoreEpoch,
+    StoreSnapshot,
+    TruncateLog,
+)
+from node.server import Server
+from tests.node.probe import Probe, durable, shape, txn, z
+from tests.node.world import configs
+
+
+def following(disk: Durable | None = None, sid: int = 1) -> tuple[Probe, int]:
+    """A server that has dialled its leader 3; and the connection."""
+    probe = Probe(sid, 3, disk or durable(0, 0))
+    return probe, probe.follow(3)
+
+
+def synchronizing(disk: Durable | None = None, epoch: int = 1) -> tuple[Probe, int]:
+    probe, conn = following(disk)
+    probe.packet(conn, LEADERINFO, z(epoch, 0), packets.encode_int32(0x10000))
+    return probe, conn
+
+
+def serving(disk: Durable | None = None, epoch: int = 1) -> tuple[Probe, int]:
+    probe, conn = synchronizing(disk, epoch)
+    probe.packet(conn, DIFF, 0)
+    probe.packet(conn, NEWLEADER, z(epoch, 0))
+    probe.packet(conn, UPTODATE, -1)
+    assert probe.server.serving
+    return probe, conn
+
+
+def propose(probe: Probe, conn: int, zxid: int) -> list[Effect]:
+    return probe.packet(conn, PROPOSAL, zxid, packets.encode_txn(txn(zxid)))
+
+
+def leader_dials(probe: Probe) -> list[Dial]:
+    return [e for e in probe.effects if isinstance(e, Dial) and e.port == QUORUM]
+
+
+# ---- connecting ----------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_dials_its_leader_at_once() -> None:
+    probe, _ = following()
+    assert [d.address for d in leader_dials(probe)] == [("s3", 2888)]
+
+
+def test_a_refused_dial_is_tried_again_soon_and_not_for_ever() -> None:
+    """Section 5.2: within a second, from 5 ms to 100 ms apart."""
+    probe = Probe(1)
+    probe.vote(2, FOLLOWING, 3)
+    probe.vote(3, 2, 3)
+    began, times = probe.now, []
+    while probe.server.role == FOLLOWING:
+        times.append((probe.now - began) // 1_000_000)
+        probe.step(Lost(leader_dials(probe)[-1].conn, "refused"))
+        if probe.server.role == FOLLOWING:
+            probe.advance(max(0.0, (probe.timers["leader-retry"] - probe.now) / 1e6))
+        assert len(times) < 50
+    assert times[:7] == [0, 5, 15, 35, 75, 155, 255]
+    assert times[-1] < 1000
+    assert probe.server.round == 2
+
+
+def test_a_dial_into_the_void_ends_within_a_second() -> None:
+    probe, _ = following()
+    assert leader_dials(probe)[0].timeout_ms == 1000
+    wide = Probe(1, tick_ms=3000)
+    wide.follow(3)
+    assert leader_dials(wide)[0].timeout_ms == 3000
+
+
+def test_a_learner_introduces_itself_with_its_accepted_epoch() -> None:
+    """Section 5.3 step 1."""
+    probe, conn = following(durable(6, 5, z(5, 1)))
+    info = probe.packets(conn)[0]
+    assert (info.type, info.zxid) == (FOLLOWERINFO, z(6, 0))
+    assert packets.decode_learner_info(info.data) == (1, 0x10000, 0)
+
+
+# ---- discovery -----------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_on_disk_before_it_is_acknowledged() -> None:
+    """Section 4.3; testNormalFollowerRun."""
+    probe, conn = following(durable(4, 4, z(4, 2)))
+    effects = probe.packet(conn, LEADERINFO, z(5, 0))
+    assert shape(effects) == [StoreEpoch("acceptedEpoch", 5), ACKEPOCH]
+    ack = probe.packets(conn, effects)[0]
+    assert (ack.zxid, ack.data) == (z(4, 2), packets.encode_int32(4))
+    assert (probe.server.accepted_epoch, probe.server.current_epoch) == (5, 4)
+
+
+def test_an_epoch_that_was_accepted_before_is_answered_with_minus_one() -> None:
+    """Section 5.3: one ack per epoch."""
+    probe, conn = following(durable(5, 4))
+    effects = probe.packet(conn, LEADERINFO, z(5, 0))
+    assert shape(effects) == [ACKEPOCH]
+    assert probe.packets(conn, effects)[0].data == packets.encode_int32(-1)
+
+
+def test_a_lower_epoch_is_refused() -> None:
+    probe, conn = following(durable(6, 4))
+    effects = probe.packet(conn, LEADERINFO, z(5, 0))
+    assert not [p for p in probe.packets(conn, effects) if p.type == ACKEPOCH]
+    assert probe.hung_up(conn)
+    assert (probe.server.role, probe.server.accepted_epoch) == (LOOKING, 6)
+
+
+@pytest.mark.parametrize("kind", [NEWLEADER, DIFF, UPTODATE, PROPOSAL, 77])
+def test_anything_but_leaderinfo_ends_the_discovery(kind: int) -> None:
+    probe, conn = following()
+    probe.packet(conn, kind, z(1, 0))
+    assert probe.hung_up(conn)
+    assert probe.server.role == LOOKING
+
+
+# ---- synchronisation ---------------------------------------------------------------------------------------------
+
+
+def test_newleader_is_acknowledged_when_history_and_epoch_are_on_disk() -> None:
+    """DIFFSyncConsistencyTest; ZOOKEEPER-1282, 3911, 4785."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1)), epoch=5)
+    probe.packet(conn, DIFF, z(4, 3))
+    assert propose(probe, conn, z(4, 2)) == []
+    probe.packet(conn, COMMIT, z(4, 2))
+    propose(probe, conn, z(4, 3))
+    effects = probe.packet(conn, NEWLEADER, z(5, 0))
+    assert shape(effects) == [AppendTxns((txn(z(4, 2)), txn(z(4, 3)))), StoreEpoch("currentEpoch", 5), ACK]
+    assert probe.packets(conn, effects)[0].zxid == z(5, 0)
+
+
+def test_nothing_is_rewritten_on_a_plain_diff() -> None:
+    """testUnnecessarySnap."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1)), epoch=5)
+    probe.packet(conn, DIFF, z(4, 1))
+    assert shape(probe.packet(conn, NEWLEADER, z(5, 0))) == [StoreEpoch("currentEpoch", 5), ACK]
+
+
+def test_a_truncation_is_on_disk_before_newleader_is_acknowledged() -> None:
+    """ZOOKEEPER-1154, 3701."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1), z(4, 2), z(4, 3)), epoch=6)
+    assert shape(probe.packet(conn, TRUNC, z(4, 1))) == []
+    propose(probe, conn, z(5, 1))
+    effects = probe.packet(conn, NEWLEADER, z(6, 0))
+    assert shape(effects) == [
+        TruncateLog(z(4, 1)), AppendTxns((txn(z(5, 1)),)), StoreEpoch("currentEpoch", 6), ACK,
+    ]  # fmt: skip
+    assert probe.server.database.zxids == [z(4, 1), z(5, 1)]
+
+
+def test_what_the_leader_sends_again_is_never_off_the_disk() -> None:
+    """It was acknowledged once; a crash between a truncation and the log would lose it."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1), z(4, 2), z(4, 3)), epoch=6)
+    probe.packet(conn, TRUNC, z(4, 1))
+    propose(probe, conn, z(4, 2))
+    effects = probe.packet(conn, NEWLEADER, z(6, 0))
+    assert shape(effects)[0] == TruncateLog(z(4, 2))
+    assert not [e for e in effects if isinstance(e, AppendTxns)]
+
+
+def test_a_connection_lost_before_newleader_leaves_everything_as_it_was() -> None:
+    """ZOOKEEPER-3642, 5094."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1)), epoch=6)
+    stream = packets.encode_snapshot({"/": b"", "/snap": b""})
+    probe.packet(conn, SNAP, z(5, 9))
+    probe.step(Received(conn, SnapshotStream(z(5, 9), stream)))
+    effects = probe.lose(conn)
+    assert shape(effects) == []
+    assert probe.server.role == LOOKING
+    assert probe.server.proposal[:2] == (1, z(4, 1))
+    assert probe.server.proposal.epoch == 4
+
+
+def test_a_snapshot_replaces_the_history() -> None:
+    """Section 5.6; ZOOKEEPER-2872."""
+    probe, conn = synchronizing(durable(4, 4, z(3, 1)), epoch=6)
+    stream = packets.encode_snapshot({"/": b"", "/snap": b"s"})
+    probe.packet(conn, SNAP, z(5, 9))
+    probe.step(Received(conn, SnapshotStream(z(5, 9), stream)))
+    propose(probe, conn, z(5, 10))
+    effects = probe.packet(conn, NEWLEADER, z(6, 0))
+    assert shape(effects) == [
+        StoreSnapshot(z(5, 9), stream), AppendTxns((txn(z(5, 10)),)), StoreEpoch("currentEpoch", 6), ACK,
+    ]  # fmt: skip
+    probe.packet(conn, COMMIT, z(5, 10))
+    probe.packet(conn, UPTODATE, -1)
+    assert set(probe.server.database.nodes) == {"/", "/snap", f"/{z(5, 10):x}"}
+    assert probe.server.database.last_zxid == z(5, 10)
+
+
+def test_a_damaged_snapshot_ends_it() -> None:
+    probe, conn = synchronizing()
+    probe.packet(conn, SNAP, z(5, 9))
+    probe.step(Received(conn, SnapshotStream(z(5, 9), b"\0\0\0\1")))
+    assert probe.server.role == LOOKING
+
+
+@pytest.mark.parametrize(
+    ("kind", "zxid"),
+    [
+        (PROPOSAL, z(4, 2)),
+        (NEWLEADER, z(5, 0)),
+        (UPTODATE, -1),
+        (TRUNC, z(3, 9)),
+        (TRUNC, z(4, 9)),
+        (LEADERINFO, z(5, 0)),
+    ],
+)
+def test_a_synchronisation_that_cannot_be_ends(kind: int, zxid: int) -> None:
+    probe, conn = synchronizing(durable(4, 4, z(4, 1), z(4, 2)), epoch=5)
+    probe.packet(conn, kind, zxid, packets.encode_txn(txn(zxid)))
+    assert probe.hung_up(conn)
+    assert "leader-misbehaved" in probe.marks()
+
+
+@pytest.mark.parametrize("zxid", [z(4, 1), z(3, 1)])
+def test_proposals_out_of_order_end_it(zxid: int) -> None:
+    """ZOOKEEPER-4925."""
+    probe, conn = synchronizing(durable(4, 4, z(4, 1)), epoch=5)
+    probe.packet(conn, DIFF, z(4, 1))
+    propose(probe, conn, zxid)
+    assert probe.hung_up(conn)
+
+
+def test_newleader_of_another_epoch_ends_it() -> None:
+    probe, conn = synchronizing(epoch=5)
+    probe.packet(conn, DIFF, 0)
+    probe.packet(conn, NEWLEADER, z(4, 0))
+    assert probe.hung_up(conn)
+    assert probe.server.current_epoch == 0
+
+
+def test_uptodate_brings_acks_and_what_waited() -> None:
+    """Section 5.6 steps 4 and 5; ZOOKEEPER-1264."""
+    probe, conn = synchronizing(epoch=1)
+    probe.packet(conn, DIFF, 0)
+    propose(probe, conn, z(1, 1))
+    probe.packet(conn, NEWLEADER, z(1, 0))
+    propose(probe, conn, z(1, 2))
+    probe.packet(conn, COMMIT, z(1, 1))
+    assert probe.server.database.committed_zxid == 0
+    effects = probe.packet(conn, UPTODATE, -1)
+    assert [p.zxid for p in probe.packets(conn, effects) if p.type == ACK] == [z(1, 0), z(1, 1), z(1, 2)]
+    assert probe.server.database.committed_zxid == z(1, 1)
+    assert probe.server.database.last_zxid == z(1, 2)
+
+
+def test_history_is_not_applied_before_uptodate() -> None:
+    probe, conn = synchronizing(durable(4, 4, z(4, 1)), epoch=5)
+    probe.packet(conn, DIFF, z(4, 1))
+    probe.packet(conn, NEWLEADER, z(5, 0))
+    assert set(probe.server.database.nodes) == {"/"}
+    probe.packet(conn, UPTODATE, -1)
+    assert set(probe.server.database.nodes) == {"/", f"/{z(4, 1):x}"}
+    assert probe.server.vote.epoch == 5, "updateElectionVote"
+
+
+# ---- broadcast -----------------------------------------------------------------------------------------------------
+
+
+def test_a_proposal_is_on_disk_before_it_is_acknowledged_and_applied_when_committed() -> None:
+    probe, conn = serving()
+    effects = propose(probe, conn, z(1, 1))
+    assert shape(effects) == [AppendTxns((txn(z(1, 1)),)), ACK]
+    assert set(probe.server.database.nodes) == {"/"}
+    probe.packet(conn, COMMIT, z(1, 1))
+    assert set(probe.server.database.nodes) == {"/", f"/{z(1, 1):x}"}
+
+
+def test_a_commit_of_what_was_never_proposed_ends_it() -> None:
+    """Section 5.7: ZooKeeper ends its process; deviation."""
+    probe, conn = serving()
+    probe.packet(conn, COMMIT, z(1, 1))
+    assert probe.hung_up(conn)
+
+
+def test_a_ping_is_answered_with_data_that_is_not_null() -> None:
+    """Section 5.8."""
+    probe, conn = serving()
+    answer = probe.packets(conn, probe.packet(conn, PING, z(1, 9)))[0]
+    assert (answer.type, answer.zxid, answer.data) == (PING, z(1, 9), b"")
+
+
+@pytest.mark.parametrize(("phase", "limit_ms"), [("discovery", 2000), ("broadcast", 1000)])
+def test_a_silent_leader_is_left(phase: str, limit_ms: int) -> None:
+    """Section 5.8: initLimit before NEWLEADER, syncLimit after."""
+    probe, conn = following() if phase == "discovery" else serving()
+    probe.advance(limit_ms - 1)
+    assert probe.server.phase == phase
+    probe.advance(1)
+    assert probe.server.role == LOOKING
+    assert probe.hung_up(conn)
+
+
+def test_a_leader_that_pings_is_kept() -> None:
+    probe, conn = serving()
+    for _ in range(50):
+        probe.advance(900)
+        probe.packet(conn, PING)
+    assert probe.server.role == FOLLOWING
+
+
+def test_a_lost_leader_is_noticed_at_once() -> None:
+    probe, conn = serving()
+    effects = probe.lose(conn)
+    assert probe.server.role == LOOKING
+    assert probe.told(2, effects), "everybody hears of it in the same step"
+
+
+def test_a_client_of_a_follower_is_answered_when_its_transaction_commits() -> None:
+    probe, conn = serving()
+    payload = packets.encode_create_request(packets.CreateRequest("/a", b""))
+    sent = probe.packets(conn, probe.step(ClientRequest(1, 1, packets.CREATE, payload, 0)))
+    assert [p.type for p in sent] == [REQUEST]
+    propose(probe, conn, z(1, 1))
+    effects = probe.packet(conn, COMMIT, z(1, 1))
+    assert [(e.cxid, e.error, e.zxid) for e in effects if isinstance(e, Reply)] == [(1, 0, z(1, 1))]
+
+
+def test_sync_is_answered_when_the_leader_says_so() -> None:
+    probe, conn = serving()
+    probe.step(ClientRequest(1, 1, packets.SYNC_OP, packets.encode_path("/"), 0))
+    effects = probe.packet(conn, SYNC, 0)
+    assert [(e.cxid, e.type) for e in effects if isinstance(e, Reply)] == [(1, packets.SYNC_OP)]
+
+
+def test_clients_are_refused_while_nobody_leads() -> None:
+    probe = Probe(1)
+    effects = probe.step(ClientRequest(1, 1, packets.CREATE, b"", 0))
+    assert [e.error for e in effects if isinstance(e, Reply)] == [packets.CONNECTION_LOSS]
+
+
+def test_an_observer_gets_inform_and_acknowledges_newleader_only() -> None:
+    """testNormalObserverRun."""
+    probe = Probe(3)
+    server = Server(configs(2, 1)[3], Durable(0, 0, 0, b"", ()))
+    probe.server, probe.timers, probe.effects, probe.conns = server, {}, [], {}
+    probe.take(server.start(probe.now))
+    probe.connect(1)
+    probe.connect(2)
+    probe.vote(1, FOLLOWING, 2)
+    probe.vote(2, 2, 2)
+    conn = leader_dials(probe)[-1].conn
+    assert probe.packets(conn, probe.step(Connected(conn)))[0].type == OBSERVERINFO
+    probe.packet(conn, LEADERINFO, z(1, 0))
+    probe.packet(conn, DIFF, 0)
+    assert [p.type for p in probe.packets(conn, probe.packet(conn, NEWLEADER, z(1, 0)))] == [ACK]
+    probe.packet(conn, UPTODATE, -1)
+    effects = probe.packet(conn, INFORM, z(1, 1), packets.encode_txn(txn(z(1, 1))))
+    assert not probe.packets(conn, effects)
+    assert f"/{z(1, 1):x}" in server.database.nodes
