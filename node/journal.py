@@ -169,6 +169,7 @@ def repeat(entries: Iterable[Entry]) -> Iterator[Tuple[Entry, List[Effect]]]:
     does not follow from the entries before it: the journal was lost with its host, or another hand changed the disk.
     """
     from node import bugs  # they import the core, and only a replay needs them
+    from node.server import Server
 
     disk: Optional[Disk] = None
     pending: List[Effect] = []  # storage effects of the last entry, which a crash may have cut short
@@ -176,7 +177,7 @@ def repeat(entries: Iterable[Entry]) -> Iterator[Tuple[Entry, List[Effect]]]:
     for entry in entries:
         if isinstance(entry, Start):
             disk, durable = _disk_at_start(entry, disk, pending)
-            server = bugs.load(entry.bug)(entry.config, durable)
+            server = (bugs.load(entry.bug) if entry.bug else Server)(entry.config, durable)
             effects = server.start(entry.now)
         elif server is None:
             raise JournalError("the first entry is no start")
