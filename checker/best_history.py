@@ -28,7 +28,7 @@ Memory: one byte a value that was tried, in pages (10 million values: 10 MB), so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -59,11 +59,9 @@ class Values:
         page = self.pages.get(value >> _PAGE_BITS)
         return page[value & (_PAGE - 1)] if page is not None else UNTRIED
 
-    def __setitem__(self, value: int, what: int) -> None:
-        page = self.pages.get(value >> _PAGE_BITS)
-        if page is None:
-            page = self.pages[value >> _PAGE_BITS] = bytearray(_PAGE)
-        page[value & (_PAGE - 1)] = what
+    def page(self, value: int) -> bytearray:
+        """The page that holds `value`."""
+        return self.pages.setdefault(value >> _PAGE_BITS, bytearray(_PAGE))
 
     def inside(self, ranges: Ranges) -> Iterator[tuple[int, int, int]]:
         """The parts of existing pages that `ranges` cover: page number, first, one past the last."""
@@ -136,7 +134,7 @@ class FinalRead:
 
 
 class BestHistory:
-    """`feed` takes what servers report, in order; `client` and `phase` take their ops in the file's order."""
+    """`feed` takes what servers report, in order; `clients` and `phase` take theirs in the file's order."""
 
     name = "best-history"
 
@@ -144,6 +142,12 @@ class BestHistory:
         self.world = world
         self.violations = Violations(self.name)
         self.values = Values()
+        self.clients: dict[str, Callable[[Op], None]] = {
+            "create": self._create,
+            "read": self._read,
+            "read-all": self._read_all,
+        }
+        """Takes a client's op, by its f, in the file's order.  Each raises ValueProblem."""
         self.acknowledged = 0
         self.tried = 0
         self.reads = 0
@@ -159,43 +163,35 @@ class BestHistory:
 
     # ---- by what clients saw ----
 
-    def client(self, op: Op) -> bool:
-        """A client's op.  False: an `f` that this checker does not know.  Raises ValueProblem."""
-        f, value = op.f, op.value
-        if f == "create":
-            if value.__class__ is not int or value < 0:
-                raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
-            if op.type == "invoke":
-                self.tried += 1
-                if self.values[value] == UNTRIED:
-                    self.values[value] = TRIED
-            elif op.type == "ok":
-                self.acknowledged += 1
-                self._owe(value)
-            elif op.type == "fail" and self.values[value] != OWED:
-                self.values[value] = FAILED
-            return True
-        if f == "read":
-            if op.type == "ok":
-                self._read(op)
-            return True
-        if f == "read-all":
-            if op.type == "invoke":
-                self.open_reads[op.process] = (self.phase, [])
-            else:
-                asked, since = self.open_reads.pop(op.process, (self.phase, []))
-                if op.type == "ok":
-                    self._read_all(op, asked, since)
-            return True
-        return False
+    def _create(self, op: Op) -> None:
+        value = op.value
+        if value.__class__ is not int or value < 0:
+            raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
+        # The bulk of a history: this looks into the page by itself, which makes checking a third faster.
+        page = self.values.pages.get(value >> _PAGE_BITS) or self.values.page(value)
+        at = value & (_PAGE - 1)
+        if op.type == "invoke":
+            self.tried += 1
+            if not page[at]:
+                page[at] = TRIED
+        elif op.type == "ok":
+            self.acknowledged += 1
+            if page[at] != OWED:
+                page[at] = OWED
+                for _, since in self.open_reads.values():
+                    since.append(value)
+        elif op.type == "fail" and page[at] != OWED:
+            page[at] = FAILED
 
     def _owe(self, value: int) -> None:
         if self.values[value] != OWED:
-            self.values[value] = OWED
+            self.values.page(value)[value & (_PAGE - 1)] = OWED
             for _, since in self.open_reads.values():
                 since.append(value)
 
     def _read(self, op: Op) -> None:
+        if op.type != "ok":
+            return
         value = op.value
         if not isinstance(value, list) or len(value) != 2 or value[0].__class__ is not int or value[0] < 0:
             raise ValueProblem(f"the value of 'read' has to be [key, result], not {value!r}")
@@ -211,7 +207,13 @@ class BestHistory:
         else:
             self._owe(key)
 
-    def _read_all(self, op: Op, asked: str | None, since: list[int]) -> None:
+    def _read_all(self, op: Op) -> None:
+        if op.type == "invoke":
+            self.open_reads[op.process] = (self.phase, [])
+            return
+        asked, since = self.open_reads.pop(op.process, (self.phase, []))
+        if op.type != "ok":
+            return
         ranges = ranges_of(op.value)
         if op.server not in self.world.run.ensemble:
             raise ValueProblem(f"'read-all' needs \"server\", a host of the run's ensemble, not {op.server!r}")

@@ -64,8 +64,8 @@ class Window:
         self.without_op = op_index
         self.ever = False
         """It has converged at some time."""
-        self.why = ""
-        """Why it is without one, in words."""
+        self.picture: World | None = None
+        """The servers while it is without one."""
         self.faults: list[dict[str, Any]] = []
         """The faults in force while it is without one."""
         self.accused = False
@@ -110,7 +110,7 @@ class Convergence:
             self._judge(op.earliest, op.index, "it was still without one {} s later")
         if not converged:
             self.window.faults = self.world.faults_now()
-            self.window.why = self._why(sorted(majority, key=self.world.run.sid))
+            self.window.picture = self.world.picture()
         if converged and (self.world.phase == "core" or (self.world.phase == "all" and self._everyone())):
             self.shown.add(self.world.phase)
 
@@ -136,24 +136,15 @@ class Convergence:
             return
         window.accused = True
         members = sorted(window.majority, key=self.world.run.sid)
+        picture = window.picture or self.world
         message = (
             f"{', '.join(members)} were owed a leader since op {window.without_op} and did not all have one within "
-            f"{seconds(self.bound_ns)} s ({how.format(seconds(lasted))}): {window.why}"
+            f"{seconds(self.bound_ns)} s ({how.format(seconds(lasted))}): {_why(picture, members)}"
         )
-        ops = [window.without_op] + [self.world.state_ops[h] for h in members if h in self.world.state_ops]
+        ops = [window.without_op] + [picture.state_ops[h] for h in members if h in picture.state_ops]
         if op_index is not None:
             ops.append(op_index)
         self.violations.add(message, ops, members, window.faults, window.without_since + self.bound_ns)
-
-    def _why(self, members: list[str]) -> str:
-        leaders = [host for host in self.world.leading() if host in members]
-        if len(leaders) == 1:
-            apart = [host for host in members if not self.world.follows(host, leaders[0])]
-            return f"{self.world.describe(leaders[0])}, but " + "; ".join(
-                f"{host} did not join ({self.world.describe(host)})" for host in apart if host != leaders[0]
-            )
-        head = "no leader" if not leaders else f"{len(leaders)} leaders"
-        return f"{head}: " + "; ".join(self.world.describe(host) for host in members)
 
     def _close(self) -> None:
         window = self.window
@@ -179,3 +170,14 @@ class Convergence:
             "longest_without_leader_s": seconds(self.longest_ns),
         }
         return self.violations.result(stats, reasons)
+
+
+def _why(world: World, members: list[str]) -> str:
+    leaders = [host for host in world.leading() if host in members]
+    if len(leaders) == 1:
+        apart = [host for host in members if not world.follows(host, leaders[0])]
+        return f"{world.describe(leaders[0])}, but " + "; ".join(
+            f"{host} did not join ({world.describe(host)})" for host in apart if host != leaders[0]
+        )
+    head = "no leader" if not leaders else f"{len(leaders)} leaders"
+    return f"{head}: " + "; ".join(world.describe(host) for host in members)

@@ -31,6 +31,7 @@ Example: the partition that cuts n1 off is begun, and n2 and n3 are owed a leade
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from checker.history import Op
@@ -86,8 +87,9 @@ class World:
         """The index of the op that told the state."""
         self.phase: str | None = None
         self.settled_at = 0
-        self._majority: frozenset[str] | None = None
-        self._stale = True
+        self.revision = 0
+        """Goes up when anything but a state changes: who runs, and what is in force."""
+        self._majority: tuple[int, frozenset[str] | None] = (-1, None)
 
     # ---- what happens ----
 
@@ -118,7 +120,7 @@ class World:
     def _run(self, host: str, runs: bool) -> None:
         self.running[host] = runs
         self.states[host] = None
-        self._stale = True
+        self.revision += 1
         if runs and ("down", host) in self.sure:
             for fault in self.faults.values():
                 fault.lose(fault.sure & {("down", host)}, possible=True)
@@ -160,7 +162,7 @@ class World:
             if atom[0] == "down" and self.running[atom[1]] is not False:
                 self.running[atom[1]] = False
                 self.states[atom[1]] = None
-        self._stale = True
+        self.revision += 1
 
     # ---- what is ----
 
@@ -201,10 +203,9 @@ class World:
         They are a quorum of voters, all fit, every pair hears each other both ways, and every other voter is down,
         paused, or cut from all of them in both directions.  There is at most one such set, since two quorums meet.
         """
-        if self._stale:
-            self._majority = self._find_majority()
-            self._stale = False
-        return self._majority
+        if self._majority[0] != self.revision:
+            self._majority = (self.revision, self._find_majority())
+        return self._majority[1]
 
     def _find_majority(self) -> frozenset[str] | None:
         if self.any_unknown():
@@ -244,6 +245,13 @@ class World:
         if host == leader:
             return state.throned
         return state.role == "FOLLOWING" and state.leader == self.run.sid(leader)
+
+    def picture(self) -> World:
+        """The servers as they are now, for a message that may have to be written later."""
+        picture = copy.copy(self)
+        picture.running, picture.states = self.running.copy(), self.states.copy()
+        picture.state_ops = self.state_ops.copy()
+        return picture
 
     def faults_now(self) -> list[dict[str, Any]]:
         """The faults that may be in force, for a violation."""

@@ -26,14 +26,19 @@ class PartialConnectivity:
         self.world = world
         self.since: int | None = None
         self.empty_since: int | None = None
+        self._partial = False
+        self._revision = -1
         self.windows = 0
         self.total_ns = 0
         self.empty_ns = 0
         self.longest_empty_ns = 0
 
     def feed(self, op: Op) -> None:
-        settled = self.world.possible == self.world.sure and None not in self.world.running.values()
-        partial = settled and self.world.majority() is None and self._connected_quorum()
+        if self._revision != self.world.revision:
+            self._revision = self.world.revision
+            settled = self.world.possible == self.world.sure and None not in self.world.running.values()
+            self._partial = settled and self.world.majority() is None and self._connected_quorum()
+        partial = self._partial
         if partial and self.since is None:
             self.since = op.time
             self.windows += 1

@@ -59,11 +59,13 @@ class SteppingDown:
         self.bound_ns = bound_ns(world.run)
         self.violations = Violations(self.name)
         self.lost: dict[str, Loss] = {}
+        self._without: dict[str, bool] = {}
+        self._revision = -1
         self.losses = 0
         self.longest_ns = 0
 
     def feed(self, op: Op) -> None:
-        lost = {h for h in self.world.leading() if self.world.fit(h) and not self._may_have_quorum(h)}
+        lost = {host for host in self.world.leading() if self._has_lost_quorum(host)}
         for host in list(self.lost):
             self._judge(host, op.earliest, op.index)
             if host not in lost:
@@ -71,6 +73,14 @@ class SteppingDown:
         for host in lost - self.lost.keys():
             self.losses += 1
             self.lost[host] = Loss(self.world, host, op)
+
+    def _has_lost_quorum(self, host: str) -> bool:
+        if self._revision != self.world.revision:
+            self._revision = self.world.revision
+            self._without = {}
+        if host not in self._without:
+            self._without[host] = self.world.fit(host) and not self._may_have_quorum(host)
+        return self._without[host]
 
     def _may_have_quorum(self, host: str) -> bool:
         world = self.world

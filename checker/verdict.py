@@ -24,7 +24,7 @@ cut, nothing is concluded from silence in the last 30 s before the cut: that muc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,10 @@ def check(path: str | Path) -> Verdict:
     history = read(path)
     checking = Checking(knowledge_ends(history))
     for ops in history.chunks():
-        for op in ops:
-            try:
-                checking.feed(op)
-            except ValueProblem as problem:
-                raise HistoryError(history.path, history.line_of(op.index), str(problem)) from None
+        try:
+            checking.feed(ops)
+        except ValueProblem as problem:
+            raise HistoryError(history.path, history.line_of(checking.at), str(problem)) from None
     if checking.best is None:
         raise HistoryError(history.path, None, "there is no op in it")
     if checking.best.lost():
@@ -142,27 +141,36 @@ class Checking:
         self.order = Ordered()
         self.end: End | None = None
         self.ops = 0
+        self.at = 0
+        """The index of the op that was taken last, or that is at fault."""
         self.unknown_f: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.verified: Counter[str] = Counter()
 
-    def feed(self, op: Op) -> None:
-        """Raises ValueProblem when the op's value is not right."""
-        self.ops += 1
-        if op.process.__class__ is int:
-            if self.best is None:
-                raise ValueProblem('the first op has to be "run", by the process "controller"')
-            if not self.best.client(op):
-                self.unknown_f[op.f] += 1
-            return
+    def feed(self, ops: Iterable[Op]) -> None:
+        """Takes the next ops.  Raises ValueProblem when the value of the op `at` is not right."""
+        clients: dict[str, Callable[[Op], None]] = self.best.clients if self.best is not None else {}
+        op = None
+        try:
+            for op in ops:
+                self.ops += 1
+                if op.process.__class__ is not int or self.run is None:
+                    self._take(op)
+                    if not clients and self.best is not None:
+                        clients = self.best.clients
+                elif op.f in clients:
+                    clients[op.f](op)
+                else:
+                    self.unknown_f[op.f] += 1
+        finally:
+            self.at = op.index if op is not None else self.at
+
+    def _take(self, op: Op) -> None:
         if self.run is None and not (op.process == "controller" and op.f == "run"):
             raise ValueProblem('the first op has to be "run", by the process "controller"')
         if not typed(op, self.run):
             self.unknown_f[op.f] += 1
             return
-        self._take(op)
-
-    def _take(self, op: Op) -> None:
         value = op.value
         if isinstance(value, Run):
             if self.run is not None:

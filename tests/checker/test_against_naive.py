@@ -128,8 +128,7 @@ def histories(draw: Any) -> list[Op]:
 
 def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
     checking = Checking()
-    for op in copy.deepcopy(ops):
-        checking.feed(op)
+    checking.feed(copy.deepcopy(ops))
     checking._pass_on(checking.order.pop_all())
     assert checking.run is not None
     wanted = (UniqueLeader, Convergence, SteppingDown, Epochs)
@@ -192,8 +191,7 @@ def workloads(draw: Any) -> list[Op]:
 @given(workloads())
 def test_fast_and_naive_find_the_same_values_lost(ops: list[Op]) -> None:
     checking = Checking()
-    for op in copy.deepcopy(ops):
-        checking.feed(op)
+    checking.feed(copy.deepcopy(ops))
     assert checking.best is not None
     result = checking.best.finish()
     lost = naive.lost(ops)

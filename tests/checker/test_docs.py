@@ -1,4 +1,4 @@
-"""docs/history.md against the code: the example is valid, and every field and effect that the code knows is documented."""
+"""docs/history.md against the code: its example is valid, and every field and effect that the code knows is in it."""
 
 from __future__ import annotations
 
