@@ -20,12 +20,14 @@ A server hit by two faults at once is given back when the last of them is over; 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
 
+from harness.injectors import Answer
 from harness.observer import Observer
 from harness.progress import Progress
 from harness.record import Record
@@ -33,21 +35,11 @@ from nemesis.faults import Fault, Resolved, resolve
 from nemesis.orders import Order, orders, undo
 from nemesis.schedule import Schedule
 
+LOG = logging.getLogger("onethrone.nemesis")
+
 STEPS_AT_ONCE = 6
 STEP_DEADLINE_S = 20.0
 """For a step on all of its hosts; a graceful stop that takes longer becomes a kill on the host before that."""
-
-
-class Answer(Protocol):
-    """What a host answered to an order."""
-
-    ok: bool
-    verified: dict[str, Any]
-    error: str
-    unknown: bool
-    """Nobody knows whether it was done: the host did not answer in time."""
-    began_ns: int
-    """On the controller's monotonic clock."""
 
 
 SendAll = Callable[[Mapping[str, Order], float], Mapping[str, Answer]]
@@ -77,6 +69,8 @@ class Conductor:
         self._broken: dict[str, tuple[str, ...]] = {}
         """By fault for good: the servers that it holds."""
         self.stop = threading.Event()
+        self.errors: list[str] = []
+        """What the harness itself failed at; a fault that a host refused is in the history, not here."""
 
     def run(self) -> None:
         """Walk through the phases and steps at their times, then take back what is left."""
@@ -106,21 +100,41 @@ class Conductor:
     def _step(self, pool: ThreadPoolExecutor, step: str, fault: Fault) -> None:
         if step == "start":
             self._begun[fault.id] = pool.submit(self._start, fault)
-            return
-        begun = self._begun.pop(fault.id, None)
-        if begun is not None:
-            pool.submit(self._end, fault, begun)
+        elif fault.id in self._begun:
+            pool.submit(self._end, fault, self._begun.pop(fault.id))
 
     def _take_everything_back(self, pool: ThreadPoolExecutor) -> None:
         for fault in self._schedule.faults:
-            begun = self._begun.pop(fault.id, None)
-            if begun is not None:
-                pool.submit(self._end, fault, begun)
+            if fault.id in self._begun:
+                pool.submit(self._end, fault, self._begun.pop(fault.id))
 
     # ---- one fault -----------------------------------------------------------------------------------------------
 
     def _start(self, fault: Fault) -> Resolved | None:
-        """Resolve and inject; returns what is in force, None when nothing is."""
+        """What is in force afterwards; None when nothing is."""
+        with self._noted(fault):
+            return self._inject(fault)
+        return None
+
+    def _end(self, fault: Fault, begun: Future[Resolved | None]) -> None:
+        with self._noted(fault):
+            resolved = begun.result(2 * STEP_DEADLINE_S)
+            if resolved is not None:
+                self._undo(resolved)
+                self._progress.say(f"{fault.id} {fault.kind} is over")
+            with self._lock:
+                self._broken.pop(fault.id, None)
+
+    @contextlib.contextmanager
+    def _noted(self, fault: Fault) -> Iterator[None]:
+        """A step that raises must not vanish in its thread: the run is incomplete then, and says why."""
+        try:
+            yield
+        except Exception as error:
+            LOG.exception("%s %s", fault.id, fault.kind)
+            self.errors.append(f"{fault.id} {fault.kind}: {type(error).__name__}: {error}")
+
+    def _inject(self, fault: Fault) -> Resolved | None:
         with self._lock:
             broken = [server for held in self._broken.values() for server in held]
             resolved = resolve(fault, self._observer.view(broken), self._schedule.seed)
@@ -153,14 +167,6 @@ class Conductor:
             return None
         self._undo(resolved)
         return None
-
-    def _end(self, fault: Fault, begun: Future[Resolved | None]) -> None:
-        resolved = begun.result(2 * STEP_DEADLINE_S)
-        if resolved is not None:
-            self._undo(resolved)
-            self._progress.say(f"{fault.id} {fault.kind} is over")
-        with self._lock:
-            self._broken.pop(fault.id, None)
 
     def _undo(self, resolved: Resolved) -> None:
         kind, value = resolved.fault.kind, resolved.value("stop")

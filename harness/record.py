@@ -1,4 +1,4 @@
-"""A run's record: its history, and the clock that the history's times are read from.
+"""A run's record: its history, and the clock that its times are read from.
 
 Run time is nanoseconds since the record was opened, on the controller's monotonic clock.  Whatever is learned is written
 when it is learned; what a host reports carries the host's own time, mapped by whoever knows the mapping.
@@ -32,7 +32,7 @@ class Record:
         return self.writer.append(process, kind, f, value, time=self.now(), error=error)
 
     def heard(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int, error_ns: int) -> Op:
-        """What a host reported: `controller_ns` is its `host_time` on the controller's monotonic clock, give or take `error_ns`."""
+        """What a host reported: `controller_ns` is its `host_time` on our monotonic clock, give or take `error_ns`."""
         return self.writer.append(
             host,
             "info",

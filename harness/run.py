@@ -1,0 +1,312 @@
+"""A run, from its plan to its verdict.
+
+The order of things:
+
+    hosts up, looked at, connected      ->  schedule drawn (or taken) and refused if a host cannot do it
+    history begun with the op `run`     ->  injectors up, servers started, a first leader seen
+    calm, storm, act one, act two       ->  the conductor, while the workload writes and reads
+    final reads, servers stopped        ->  everything that hosts reported counted against what arrived
+    logs and journals fetched           ->  hosts left as they were found
+    history closed with the op `end`    ->  checked, results.json, report.html
+
+The rules:
+
+1.  Whatever happens, hosts are left as they were found, and what was recorded is judged: a run that was interrupted or
+    failed half-way ends with a verdict on what there is (`unknown` at best), and a harness that failed says so.
+2.  Each wait has a bound: `start_s`, the schedule's own length, `collect_s`.
+3.  The verdict is made from the history file alone, by the very code of `onethrone check`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from checker import values
+from checker.convergence import bound_ns
+from checker.verdict import Verdict, check
+from harness import folder as folders
+from harness import systems
+from harness.cluster import Cluster, cluster
+from harness.conductor import Conductor
+from harness.errors import HarnessError, UsageError
+from harness.fleet import Fleet
+from harness.folder import RunFolder
+from harness.observer import Observer
+from harness.plan import Plan, host_names
+from harness.progress import LogFile, Progress
+from harness.record import Record
+from harness.report import write_report
+from harness.report.command import rerun_command
+from harness.workload import Workload
+from nemesis import schedule as schedules
+from nemesis import storm
+from nemesis.schedule import Schedule, ScheduleError
+
+SCHEMA = 1
+LOG = logging.getLogger("onethrone.run")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    verdict: Verdict
+    folder: RunFolder
+    failure: str = ""
+    """What kept the harness from carrying the plan out; empty when nothing did."""
+
+    @property
+    def valid(self) -> bool | str:
+        return self.verdict.valid
+
+    @property
+    def summary(self) -> str:
+        failed = f"The harness failed: {self.failure}\n" if self.failure else ""
+        return f"{failed}{self.verdict.summary}\n{self.folder.report}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "valid": self.verdict.valid,
+            "summary": self.verdict.summary,
+            "failure": self.failure,
+            "run": str(self.folder.path),
+            "report": str(self.folder.report),
+            "violations": len(self.verdict.violations),
+            "counts": self.verdict.counts,
+        }
+
+
+def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
+    """Carry the plan out and judge what was seen.
+
+    UsageError: the plan cannot be carried out on these hosts.  A harness that fails once the history has begun is no
+    error here: the outcome says so in `failure`, beside the verdict on what there is.
+    """
+    folder = folders.create(results, plan.name)
+    failure = ""
+    with LogFile(folder.log), _interruptible():
+        folder.plan.write_text(plan.to_toml(), encoding="utf-8")
+        folder.begin()
+        progress.say(f"this run is kept in {folder.path}")
+        try:
+            _Run(plan, folder, progress).carry_out()
+        except (HarnessError, KeyboardInterrupt) as error:
+            if not folder.history.exists():
+                raise
+            failure = str(error) or "interrupted"
+            LOG.exception("the run ended before its time")
+            progress.say(f"the run ended before its time: {failure}")
+        finally:
+            folder.end()
+        return judge(folder, progress, failure)
+
+
+def judge(folder: RunFolder, progress: Progress, failure: str = "") -> Outcome:
+    """Check the history of a run's folder, and write results.json and the report."""
+    progress.say("checking the history")
+    verdict = check(folder.history)
+    folder.verdict.write_text(verdict.to_json(), encoding="utf-8")
+    write_report(folder.path, verdict, folder.report, rerun_command(folder.path))
+    return Outcome(verdict, folder, failure)
+
+
+class _Run:
+    """One run while it is carried out: what its phases hand to each other."""
+
+    def __init__(self, plan: Plan, folder: RunFolder, progress: Progress) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.progress = progress
+        self.names = host_names(plan)
+
+    def carry_out(self) -> None:
+        with cluster(self.plan, self.progress) as hosts:
+            value = self.run_value(hosts)
+            schedule = self.schedule(hosts, value)
+            schedule.save(self.folder.schedule)
+            directory = f"{self.plan.hosts.directory}/{self.folder.path.parent.name}-{self.folder.path.name}"
+            places = {
+                name: systems.Place(name, sid, hosts.addresses[name][0], directory)
+                for sid, name in enumerate(self.names, 1)
+            }
+            system = systems.make(self.plan.system, self.plan.ensemble, places)
+            record = Record(self.folder.history)
+            try:
+                record.note("controller", "info", "run", value)
+                observer = Observer(record, self.names, self.plan.ensemble.observers, self.progress)
+                self.progress.restart_clock()
+                with Fleet(self.plan, hosts, system, directory, record, observer) as fleet:
+                    self.torment(fleet, schedule, system, hosts, record, observer)
+            finally:
+                record.close()
+
+    def schedule(self, hosts: Cluster, value: dict[str, Any]) -> Schedule:
+        """The plan's schedule, or one drawn from its seed; refused if a host cannot do a fault of it.
+
+        An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
+        """
+        nemesis, ensemble = self.plan.nemesis, self.plan.ensemble
+        bound_s = bound_ns(msgspec.convert(value, values.Run)) / 1e9
+        try:
+            if nemesis.schedule:
+                schedule = schedules.load(Path(nemesis.schedule))
+            else:
+                able = {
+                    ability
+                    for ability in next(iter(hosts.abilities.values()))
+                    if not any(found.get(ability, "unknown") for found in hosts.abilities.values())
+                }
+                schedule = storm.draw(
+                    self.plan.seed,
+                    len(self.names) - len(self.plan.ensemble.observers),
+                    self.plan.time.limit_s,
+                    abilities=able,
+                    kinds=nemesis.kinds,
+                    detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
+                    act_s=round(4 / 3 * bound_s, 3),
+                )
+        except ScheduleError as error:
+            raise UsageError(str(error)) from None
+        refusals = schedule.refusals(hosts.abilities)
+        if refusals:
+            raise UsageError("; ".join(refusals), where="schedule", remedy="Leave these kinds out with --kinds.")
+        return schedule
+
+    def run_value(self, hosts: Cluster) -> dict[str, Any]:
+        """The value of the op `run`: what a checker and a reader must know beforehand."""
+        plan, ensemble = self.plan, self.plan.ensemble
+        sids = {name: sid for sid, name in enumerate(self.names, 1)}
+        bounds = {
+            name: value
+            for name, value in (
+                ("convergence_s", plan.bounds.convergence_s),
+                ("stepping_down_s", plan.bounds.stepping_down_s),
+            )
+            if value
+        }
+        quorum: dict[str, Any] = {"kind": "majority"}
+        if ensemble.groups:
+            quorum = {
+                "kind": "hierarchical",
+                "groups": {str(n): [sids[name] for name in group] for n, group in enumerate(ensemble.groups, 1)},
+                "weights": {str(sids[name]): weight for name, weight in ensemble.weights.items()},
+            }
+        return {
+            "schema": SCHEMA,
+            "name": plan.name,
+            "seed": plan.seed,
+            "system": plan.system,
+            "bug": ensemble.bug or None,
+            "ensemble": {
+                name: {
+                    "sid": sid,
+                    "role": "observer" if name in ensemble.observers else "participant",
+                    "address": hosts.addresses[name][0],
+                }
+                for name, sid in sids.items()
+            },
+            "quorum": quorum,
+            "settings": {
+                "tick_ms": ensemble.tick_ms,
+                "init_limit": ensemble.init_limit,
+                "sync_limit": ensemble.sync_limit,
+                "max_notification_interval_ms": ensemble.max_notification_interval_ms,
+            },
+            "bounds": bounds,
+            "unjudged": list(UNJUDGED.get(plan.system, ())),
+        }
+
+    def torment(
+        self,
+        fleet: Fleet,
+        schedule: Schedule,
+        system: systems.System,
+        hosts: Cluster,
+        record: Record,
+        observer: Observer,
+    ) -> None:
+        """The run proper; every host is healed, and its servers are stopped, when this returns or raises."""
+        workload = Workload(
+            self.names,
+            lambda host: hosts.remotes[host].forward("127.0.0.1", system.client_port),
+            record.writer,
+            record.now,
+            workers=self.plan.workload.workers,
+            rate_per_s=self.plan.workload.rate_per_s,
+            seed=self.plan.seed,
+        )
+        reason = "it was interrupted"
+        try:
+            fleet.start_servers(self.plan.time.start_s)
+            self.progress.say("servers are started; waiting for a first leader")
+            if not observer.wait(lambda seen: seen.converged(self.names), self.plan.time.start_s):
+                raise HarnessError(
+                    f"the ensemble did not elect a leader within {self.plan.time.start_s:g} s of its start",
+                    remedy=f"Look at the servers' logs in {self.folder.path}; [time] start_s gives them longer.",
+                )
+            workload.start()
+            conductor = Conductor(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
+            conductor.run()
+            reason = "; ".join([*conductor.errors, *fleet.errors, *workload.errors])
+        except HarnessError as error:
+            reason = str(error)
+            raise
+        finally:
+            self.finish(fleet, workload, record, observer, reason)
+
+    def finish(self, fleet: Fleet, workload: Workload, record: Record, observer: Observer, reason: str) -> None:
+        """Final reads, a graceful end of the servers, and the count of what they reported; then everything fetched."""
+        deadline = time.monotonic() + self.plan.time.collect_s
+        workload.stop(10.0)
+        if not reason:
+            self.progress.say("reading everything back from every server")
+            unread = workload.read_all(self.plan.time.collect_s / 2)
+            if unread:
+                self.progress.say(f"could not be read: {', '.join(unread)}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in workload.counts["create"].items())
+        self.progress.say(f"{observer.epochs} epochs were established; writes: {counts or 'none'}")
+        fleet.stop_servers(max(5.0, deadline - time.monotonic()))
+        streams = fleet.drain(max(5.0, deadline - time.monotonic()))
+        fleet.collect({name: self.folder.host(name) for name in self.names}, max(5.0, deadline - time.monotonic()))
+        record.note(
+            "controller",
+            "info",
+            "end",
+            {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {}),
+        )
+
+
+UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
+"""ZooKeeper's log does not say which epoch a follower acknowledged with."""
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does; a second signal is ignored, so that it ends cleanly."""
+    ended = False
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+        os.write(2, b"onethrone: already ending; the hosts are being healed\n")
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
