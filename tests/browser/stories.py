@@ -214,7 +214,7 @@ class Story:
 
     # ---- the nemesis and the clients -------------------------------------------------------------------------------
 
-    def fault(  # noqa: PLR0917 - told in one line each
+    def fault(
         self, kind: str, start: int, stop: int, hosts: list[str], effects: list[Any], outcome: str = "ok", **params: Any
     ) -> str:
         self.faults += 1

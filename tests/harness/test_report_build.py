@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,13 @@ def test_a_server_whose_host_was_killed_without_a_word_is_down_until_it_reports_
     states = list(zip(lane(view, 2, "t"), lane(view, 2, "s"), strict=True))
     assert (5_021_000, 0) in states  # verified 21 ms after it was asked for
     assert view["reigns"]["rows"][-1]["until"] == 5 * S + 21 * MS
+
+
+def test_a_server_that_reported_its_end_is_not_taken_down_a_second_time(tmp_path: Path) -> None:
+    view = told(a_minute(), tmp_path)
+    states = lane(view, 3, "s")
+    assert states.count(0) == 2  # killed once, and its host once
+    assert all(a or b for a, b in pairwise(states))
 
 
 def test_a_fault_that_did_not_happen_is_told_and_not_drawn(tmp_path: Path) -> None:
