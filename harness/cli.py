@@ -58,14 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_exit_code(arguments))
 
 
-def _exit_code(arguments: list[str] | None) -> int:
+def _exit_code(arguments: list[str] | None) -> int:  # noqa: PLR0911 - an exit code for each way to end
     try:
         result: Any = onethrone.main(args=arguments, prog_name="onethrone", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.UsageError as error:
-        error.show()
-        return WRONG_USAGE
     except click.ClickException as error:
         error.show()
         return WRONG_USAGE

@@ -112,7 +112,7 @@ class Fleet:
         """Put the servers' files on the hosts and start them, all at once.  Raises HostError."""
         self._everywhere(self._put_files)
         self._everywhere(self._compare_clocks)
-        for name, injector in self._injectors.items():
+        for injector in self._injectors.values():
             injector.tail(EVENTS, f"{self._directory}/{self._system.events}")
         orders: dict[str, Order] = {name: {"do": "start", "server": self._server(name)} for name in self._injectors}
         for answer in self._injectors.send_all(orders, deadline_s).values():

@@ -1,7 +1,7 @@
 """A run's record: its history, and the clock that its times are read from.
 
-Run time is nanoseconds since the record was opened, on the controller's monotonic clock.  Whatever is learned is written
-when it is learned; what a host reports carries the host's own time, mapped by whoever knows the mapping.
+Run time is nanoseconds since the record was opened, on the controller's monotonic clock.  Whatever is learned is
+written when it is learned; what a host reports carries the host's own time, mapped by whoever knows the mapping.
 """
 
 from __future__ import annotations
