@@ -30,6 +30,7 @@ Example: at 12.5 s, for 3 s, the leader of that moment is cut off:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ from nemesis import grudges, targets
 from nemesis.targets import View
 
 Params = dict[str, Any]
+
+_ID = re.compile(r"[A-Za-z0-9_]{1,64}")  # it names things in the kernel's tables
 
 
 class FaultError(ValueError):
@@ -243,8 +246,8 @@ def check(fault: Fault) -> None:
     kind = KINDS.get(fault.kind)
     if kind is None:
         raise FaultError("kind", f"there is no kind {fault.kind!r}; there are: {', '.join(KINDS)}")
-    if not fault.id:
-        raise FaultError("id", "a fault needs an id")
+    if not _ID.fullmatch(fault.id):
+        raise FaultError("id", f"{fault.id!r} is not an id of at most 64 letters, digits and _")
     if not 0 <= fault.at_s < 1e7:
         raise FaultError("at_s", f"{fault.at_s:g} is not a time since the beginning, in seconds")
     if fault.for_s is not None and not 0 < fault.for_s < 1e7:

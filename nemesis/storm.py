@@ -32,6 +32,7 @@ from nemesis.schedule import Schedule, ScheduleError
 NFT, FAKETIME, NETEM = "nft", "faketime", "netem"
 
 MIN_DURATION_S = 20.0
+FAULTS_A_MINUTE = 18
 
 
 class Card(NamedTuple):
@@ -148,8 +149,12 @@ def draw(
     throne, others = _Deck(rng, THRONE, able), _Deck(rng, OTHERS, able)
     bout_s = (core_at - calm) / bouts  # what is left over goes to the gaps
     drawn: list[Fault] = []
+    usual = max(2, round(FAULTS_A_MINUTE * duration_s / 60 / bouts) - 1)  # beside the one that the throne gets
     for begins in (calm + bout_s * index for index in range(bouts)):
-        first, rest = throne.deal() or others.deal(), [others.deal() for _ in range(rng.choice((1, 2, 2, 2, 3)))]
+        first, rest = (
+            throne.deal() or others.deal(),
+            [others.deal() for _ in range(usual + rng.choice((-1, 0, 0, 0, 1)))],
+        )
         if first is not None:
             drawn.append(_timed(rng, first, begins + rng.uniform(0, 0.3), fault_s, least_s=1.2 * detect_s))
         drawn += [

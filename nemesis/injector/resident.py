@@ -69,6 +69,7 @@ class Resident:
         self.timers: List[Tuple[float, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.answers: "collections.OrderedDict[int, Optional[bytes]]" = collections.OrderedDict()
+        self.forgotten = 0
         self.events: Deque[Dict[str, Any]] = collections.deque(maxlen=KEPT)
         self.event_seq = 0
         self.heard_at = time.monotonic()
@@ -181,9 +182,12 @@ class Resident:
             if recorded is not None:
                 self._write(recorded)
             return  # still under way: it is answered when it is done
+        if number <= self.forgotten:
+            self._answer(number, heard, error="the answer to a request this old is not kept any more")
+            return
         self.answers[number] = None
         while len(self.answers) > KEPT:
-            self.answers.popitem(last=False)
+            self.forgotten = max(self.forgotten, self.answers.popitem(last=False)[0])
         self._postpone(number, request, heard)
 
     def _postpone(self, number: int, request: Dict[str, Any], heard: int) -> None:
