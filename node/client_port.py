@@ -166,7 +166,7 @@ class Client(asyncio.Protocol):
         return "/%s[1](queued=%d,recved=%d,sent=%d)" % (self.peer, queued, self._requests, self._requests - queued)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        self.close("")
+        self.close("it was closed in the middle of a message" if self._buffer else "")
 
     def close(self, reason: str) -> None:
         """Closes at once; with a log line unless `reason` is empty."""

@@ -154,7 +154,10 @@ def decode_notification(payload: bytes) -> Notification:
 
 def _parse_addresses(data: bytes) -> Tuple[Address, ...]:
     """ "host:port|[v6]:port": wildcard hosts are dropped (ZOOKEEPER-2164), anything odd is a WireError."""
-    text = data.decode("utf-8", "replace")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise WireError("initial message: the address %.80r is not UTF-8" % data) from None
     addresses = []
     for part in text.split("|"):
         host, colon, port_text = part.rpartition(":")

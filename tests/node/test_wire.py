@@ -106,6 +106,7 @@ def initial(version: int, sid: int, length: int, address: bytes) -> bytes:
         (initial(V1, 2, 8, b"::1:3888"), "badly formed address"),
         (initial(V1, 2, 6, "n:²345".encode()), "bad port number"),
         (initial(V1, 2, 6, b"n:123|"), "badly formed address"),
+        (initial(V1, 2, 6, b"\xff:1234"), "not UTF-8"),
     ],
 )
 def test_a_bad_initial_message_is_refused_with_the_reason(data: bytes, says: str) -> None:
