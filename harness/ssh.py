@@ -356,18 +356,18 @@ class Remote:
         deadline = Deadline(deadline_s)
         endpoint = resolve(self.name, self.ssh_config)
         connection = connect(endpoint, self.ssh_config, deadline, accept_new=self.accept_new)
-        opened = 0
+        # Held: paramiko closes a channel that nobody refers to.
+        opened: list[Channel] = []
         try:
-            for _ in range(up_to):
-                connection.transport.open_session(timeout=max(0.001, deadline.left_s()))
-                opened += 1
+            while len(opened) < up_to:
+                opened.append(connection.transport.open_session(timeout=max(0.001, deadline.left_s())))
         except ChannelException:
             pass
         except (SSHException, EOFError, OSError) as error:
             raise connection.failed("sessions were counted", error, deadline) from None
         finally:
             connection.close()
-        return opened
+        return len(opened)
 
     # --- files --------------------------------------------------------------------------------------------------------
 

@@ -177,6 +177,9 @@ def _connect(
         known = _known_keys(endpoint)
         _prefer(transport, known)
         transport.start_client(timeout=max(0.001, deadline.left_s()))
+        # paramiko returns when its time is over just as it does when the key exchange is done.
+        if deadline.passed:
+            raise TimeoutError
         stage = "checking its host key"
         _check_host_key(endpoint, transport.get_remote_server_key(), known, accept_new)
         stage = f"logging in as {endpoint.user}"
@@ -417,11 +420,11 @@ def _keys(endpoint: Endpoint, tried: list[str], deadline: Deadline) -> list[tupl
     files: list[tuple[str, PKey]] = []
     named: set[bytes] = set()
     for path in endpoint.identity_files:
+        # The public half names a key of the agent, also where the private half is not on this machine.
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            named.add(base64.b64decode(path.with_name(path.name + ".pub").read_text().split()[1]))
         if not path.is_file():
             continue
-        public = path.with_name(path.name + ".pub")
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            named.add(base64.b64decode(public.read_text().split()[1]))
         try:
             key = PKey.from_path(path)
         except (SSHException, ValueError, TypeError, OSError) as error:
