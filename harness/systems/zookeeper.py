@@ -7,6 +7,7 @@ says all that a `state` op holds (protocol section 8):
 line                                      what it says
 ========================================  =============================================================================
 `Peer state changed: leading - discovery` role and phase; the bare `leading` and `following`: that it was elected
+`Starting quorum peer, myid=1`            a new process: the op `started`, without its process id
 `Notification: my state:...; n.sid:S, ..` S's vote; our own loops back too, and gives our round, our vote and, while the
                                           vote is for ourselves, our current epoch and last zxid
 `i UNKNOWN17 300000000 null`              Learner: LEADERINFO came, hence the accepted epoch (ZooKeeper's trace has no
@@ -19,7 +20,8 @@ line                                      what it says
 `Shutdown called. For the reason R`       why a leader ended; a follower's reason is its exception's first line
 ========================================  =============================================================================
 
-What is not known is null: after a start, the accepted epoch until the first LEADERINFO; of an epoch ack, the epoch.
+What is not known is null: after a start, the accepted epoch until the first LEADERINFO.  The epochs in the acks of
+others are not known either: their zxids are in the evidence as `acked_zxids`, and only our own pair is in `epoch_acks`.
 `established` is true from the line on that completes three things: the phase is synchronization (ZooKeeper enters it
 when a quorum has acknowledged the epoch), the epoch is known, and the acks of a majority (or `Have quorum`) were
 logged.  Threads log in any order, so this is up to some milliseconds after the fact.
@@ -168,7 +170,7 @@ class ZooKeeperTranslator:
         self._epoch: int | None = None
         self._coming_epoch: int | None = None
         self._evidence: dict[str, Any] = {}
-        self._acks: dict[str, list[int | None]] = {}
+        self._acks: dict[str, int] = {}
         self._newleader_acks: set[int] = set()
         self._quorum_logged = False
         self._established = False
@@ -185,24 +187,22 @@ class ZooKeeperTranslator:
                 self._exception_follows = False
             return None
         self._exception_follows = False
-        self._read(envelope["source"], envelope["message"])
-        value = self._value()
-        if value is None:
-            return None
-        wall_ns = _wall_ns(envelope["time"]) + 500_000
-        return {"f": "state", "value": value, "wall_ns": wall_ns, "time_error_ns": 500_000}
-
-    def _read(self, source: str, message: str) -> None:
+        try:
+            time = {"wall_ns": _wall_ns(envelope["time"]) + 500_000, "time_error_ns": 500_000}
+        except ValueError:
+            return None  # looks like a time, and is none: part of some longer text
+        source, message = envelope["source"], envelope["message"]
+        if source == "QuorumPeerMain" and message.startswith("Starting quorum peer"):
+            self._said = {}
+            self._start()
+            return {"f": "started", "value": {"sid": self._sid}, **time}
         rule = getattr(self, f"_read_{source.lower()}", None)
         if rule is not None:
             rule(message)
+        value = self._value()
+        return None if value is None else {"f": "state", "value": value, **time}
 
     # ---- one rule per class that logs ----------------------------------------------------------------------------
-
-    def _read_quorumpeermain(self, message: str) -> None:
-        if message.startswith("Starting quorum peer"):
-            self._said = {}
-            self._start()
 
     def _read_zkdatabase(self, message: str) -> None:
         if loaded := _LOADED.match(message):
@@ -246,7 +246,7 @@ class ZooKeeperTranslator:
 
     def _read_learnerhandler(self, message: str) -> None:
         if synchronizing := _SYNCHRONIZING.match(message):
-            self._acks[synchronizing["sid"]] = [None, _signed(synchronizing["zxid"])]
+            self._acks[synchronizing["sid"]] = _signed(synchronizing["zxid"])
             if self._epoch is not None:
                 self._leads(self._epoch)
         elif message.startswith("Received NEWLEADER-ACK message from "):
@@ -330,7 +330,8 @@ class ZooKeeperTranslator:
             self._established = True
             self._evidence = {
                 "votes": sorted(self._votes_for_us()),
-                "epoch_acks": {**self._acks, str(self._sid): self._own},
+                "epoch_acks": {str(self._sid): self._own},
+                "acked_zxids": self._acks,
                 "own": self._own,
                 "electors": sorted(self._votes_for_us()),
             }
