@@ -3,9 +3,10 @@
 Two rules, from two sides:
 
 1.  *By what leaders show.* An established leader's own (current epoch, last zxid), at its election, is at least that
-    of some quorum: among its epoch acks, those that are not better than its own `own`, itself included, hold a quorum.
+    of some quorum: among its epoch acks, those that are not better than its `own`, itself included, hold a quorum.
     (It is what makes its history contain every committed transaction: a committed one is on a quorum, and two quorums
-    meet.)
+    meet.)  An ack whose epoch or zxid nobody knows is not held against it, and acks that hold no quorum at all are the
+    business of `evidence`.
 
 2.  *By what clients saw.*  Clients create values, each a number used once.  A value is *owed* once its create was
     acknowledged (`ok`), or once any read returned it: whether it was acknowledged or not, it was committed then.  A
@@ -45,6 +46,9 @@ _PAGE = 1 << _PAGE_BITS
 
 LISTED_MAX = 100
 """Values that are named in a violation; the rest is counted."""
+
+PROVEN_MAX = 10
+"""Of those, the values for which the ops that say they are owed are named too."""
 
 Ranges = list[tuple[int, int]]
 
@@ -240,8 +244,8 @@ class BestHistory:
             self.phantoms.append((op, count, named))
 
     def lost(self) -> set[int]:
-        """The values that violations will name."""
-        return {value for read in self.final_reads.values() for value in read.named}
+        """The values that violations will prove to be lost."""
+        return {value for read in self.final_reads.values() for value in read.named[:PROVEN_MAX]}
 
     def explain(self, ops: Iterable[Op]) -> None:
         """Finds, in the history read again, the ops that say of each lost value that it is owed."""
@@ -271,7 +275,7 @@ class BestHistory:
         host = str(op.process)
         self.leaders_judged.add((host, state.epoch))
         summaries = {sid: _summary(acks.get(str(sid))) for sid in sids_of(acks)}
-        not_better = {sid for sid, summary in summaries.items() if summary is not None and summary <= own}
+        not_better = {sid for sid, summary in summaries.items() if summary is None or summary <= own}
         if not self.world.quorums.of(summaries):
             return  # `evidence` says so
         if not self.world.quorums.of(not_better | {self.world.run.sid(host)}):

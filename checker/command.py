@@ -50,7 +50,7 @@ def render(verdict: Verdict) -> str:
         word = WORDS[result.valid] if result.judged else "reported"
         lines.append(f"  {result.name:<{width}}  {word:<8}  {_stats(result)}".rstrip())
     for result in verdict.results:
-        if result.valid is False:
+        if result.judged and result.valid is False:
             lines += ["", *_violations(result)]
     if verdict.reasons:
         lines += ["", "Not shown:"] + [f"  - {reason}" for reason in verdict.reasons]

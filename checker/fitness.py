@@ -14,10 +14,11 @@ with blurred ends, and a promise must be judged by the side that does not accuse
 *   "Stop" is a change to no effects; a flap's toggle is a change to other effects.  So there is one rule for all.
 *   A `healed` report of a host makes that host's share of its faults no longer sure, until the nemesis says that they
     are over.  A `started` report ends a `down` that was sure: the server is up again.
+*   When the last `down` of a server is over, it runs again: that is what was verified.
 *   An effect that is not known here may do anything: while it is possible, nobody is owed a leader.
 
-A server is *running* from its `started` to its `stopped` or to the moment that a `down` effect is sure (a killed server
-cannot say that it is).  It is *fit* when it is running and nothing possible says otherwise.
+A server is *running* from its `started` (or its first report) to its `stopped`, or to the moment that a `down` effect
+is sure (a killed server cannot say that it is).  It is *fit* when it is running and nothing possible says otherwise.
 
 A host report has an error bound on its time.  `settled_at` is the latest instant at which all that was told so far has
 surely happened: a window that opens now opens then, and a window that an op closes was over at `op.earliest`.
@@ -86,6 +87,8 @@ class World:
         self.state_ops: dict[str, int] = {}
         """The index of the op that told the state."""
         self.phase: str | None = None
+        self.stopped_by_themselves: list[tuple[str, int]] = []
+        """Host and op of the first servers that stopped while no fault had them down."""
         self.settled_at = 0
         self.revision = 0
         """Goes up when anything but a state changes: who runs, and what is in force."""
@@ -104,6 +107,9 @@ class World:
         elif isinstance(value, Started):
             self._run(str(op.process), True)
         elif isinstance(value, Stopped):
+            down = ("down", op.process) in self.possible
+            if not down and self.phase != "end" and len(self.stopped_by_themselves) < 100:
+                self.stopped_by_themselves.append((str(op.process), op.index))
             self._run(str(op.process), False)
         elif isinstance(value, Healed):
             self._heal(str(op.process), value)
@@ -147,7 +153,12 @@ class World:
             over = value.step == "stop" if op.type == "ok" else op.type == "fail" and value.step == "start"
             if over and (op.type == "ok" or new or not (possible or surely)):
                 del self.faults[value.fault]
+        before = self.possible
         self._add_up()
+        if op.type == "ok" and value.step == "stop":
+            for atom in before - self.possible:
+                if atom[0] == "down":  # verified to be over: it was started again, whether or not it says so
+                    self._run(atom[1], True)
 
     def _heal(self, host: str, healed: Healed) -> None:
         for name, fault in self.faults.items():

@@ -172,6 +172,10 @@ _of_controller: dict[str, type[msgspec.Struct]] = {"run": Run, "phase": Phase, "
 _of_server: dict[str, type[msgspec.Struct]] = {"state": State, "started": Started, "stopped": Stopped, "healed": Healed}
 
 
+FOR_REPORTS = frozenset({"toggle"})
+"""What a host reports that bears on no promise: a flapping link's toggles."""
+
+
 def typed(op: Op, run: Run | None) -> bool:
     """Puts the typed value into `op.value`.  False: an `f` that this checker does not know, to be counted.
 

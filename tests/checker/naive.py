@@ -124,8 +124,12 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
             before = now if op.type == "invoke" else asked.pop(name, now)
             if op.type == "invoke":
                 asked[name] = now
+            was = frozenset[Atom]().union(*(p for p, _ in faults.values()))
             faults[name] = {"ok": (new, new), "fail": before}.get(op.type, (before[0] | new, before[1] & new))
+            is_now = frozenset[Atom]().union(*(p for p, _ in faults.values()))
             for other in sids:
+                if op.type == "ok" and op.value["step"] == "stop" and ("down", other) in was - is_now:
+                    up[other], states[other] = True, None
                 if any(("down", other) in sure for _, sure in faults.values()):
                     up[other], states[other] = False, None
         possible = frozenset[Atom]().union(*(p for p, _ in faults.values()))

@@ -238,3 +238,18 @@ def test_groups_and_weights() -> None:
 def test_a_run_that_cannot_be_meant_is_refused(run: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueProblem, match=words):
         Told(**run)
+
+
+def test_a_server_that_cannot_say_that_it_started_is_up_when_its_last_kill_is_over() -> None:
+    """A ZooKeeper server reports no `started`; overlapping kills end with the last one."""
+    told = Told(started=False)
+    for host in ("n1", "n2", "n3"):
+        told(host, "info", "state", {"role": "LOOKING"})
+    told.fault("ok", "start", [{"down": ["n1"]}], "f1")
+    told.fault("ok", "start", [{"down": ["n1"]}], "f2")
+    told("n1", "info", "stopped", {"how": "signal", "code": 9})
+    told.fault("ok", "stop", [], "f1")
+    assert told.majority == "n2 n3"
+    told.fault("ok", "stop", [], "f2")
+    assert told.majority == "n1 n2 n3"
+    assert told.world.stopped_by_themselves == []

@@ -199,3 +199,21 @@ def test_a_rule_taken_out_is_missed(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_every_bad_history_has_a_rule_to_take_out() -> None:
     without = {"bad-current-epoch-above-accepted"}  # a comparison inside `feed`, not a rule with a name
     assert {path.stem for path in HISTORIES.glob("bad-*.jsonl")} == RULES.keys() | without
+
+
+def test_an_ack_that_nobody_can_read_is_not_held_against_a_leader(tmp_path: Path) -> None:
+    """A real ZooKeeper's log gives the zxid of an ack and not its epoch."""
+    story = good()
+    for _, _, op in story.told:
+        if op.f == "state" and "epoch_acks" in op.value.get("evidence", {}):
+            op.value["evidence"]["epoch_acks"] = {sid: [None, 0] for sid in ("1", "2")}
+    verdict = story.check(tmp_path)
+    assert verdict.valid is True, verdict.summary
+
+
+def test_a_server_that_stopped_by_itself_is_noted(tmp_path: Path) -> None:
+    story = good()
+    story.stopped("n1", at=7.6)
+    story.started("n1", at=7.7)
+    story.follow("n1", "n2", 2, at=7.8)
+    assert story.check(tmp_path).notes == ["n1 stopped though no fault had it down (op 46)"]
