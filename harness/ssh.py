@@ -151,6 +151,9 @@ class Process:
                 self._channel.settimeout(max(0.001, deadline.left_s()))
                 self._channel.sendall(line.rstrip(b"\n") + b"\n")
         except (SSHException, EOFError, OSError) as error:
+            if self._connection.alive and self._channel.closed and not deadline.passed:
+                what = "the line was not sent: the command has ended"
+                raise HostError(self._connection.name, what, command=self.command, output=self.stderr) from None
             raise self._connection.failed("the line was not sent", error, deadline, self.command) from None
         finally:
             self._send_lock.release()

@@ -314,6 +314,8 @@ def test_a_resident_command_is_talked_to_in_lines(remote: Remote) -> None:
     ended = remote.spawn("printf 'one\\nno newline'; exit 3")
     assert [ended.read_line(60), ended.read_line(60), ended.read_line(60)] == [b"one", b"no newline", None]
     assert ended.status == 3
+    with pytest.raises(HostError, match="has ended"):
+        ended.send_line(b"too late")
 
 
 def test_a_lost_connection_is_told_to_who_waits_and_made_again_for_who_comes(sshd: Sshd) -> None:

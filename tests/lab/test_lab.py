@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,19 +30,19 @@ def ssh(lab: Lab, host: str, command: str, check: bool = True) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab():
+def lab() -> Iterator[Lab]:
     with Lab.up(3) as lab:
         yield lab
 
 
-def test_a_person_logs_in_with_plain_ssh_and_finds_a_host_of_its_own(lab):
+def test_a_person_logs_in_with_plain_ssh_and_finds_a_host_of_its_own(lab: Lab) -> None:
     for name, address in lab.hosts.items():
         assert ssh(lab, name, "hostname; id -un; echo $HOME $SHELL").split("\n") == [name, "root", "/root /bin/sh"]
         assert address in ssh(lab, name, "ip -4 -brief address show eth0")
     assert lab.hosts == {"n1": "10.42.0.1", "n2": "10.42.0.2", "n3": "10.42.0.3"}
 
 
-def test_a_terminal_can_be_had(lab):
+def test_a_terminal_can_be_had(lab: Lab) -> None:
     done = subprocess.run(
         ["ssh", "-tt", "-F", str(lab.ssh_config), "n1", "tty"],
         capture_output=True,
@@ -55,25 +56,25 @@ def test_a_terminal_can_be_had(lab):
 @pytest.mark.parametrize(
     "place", ["/tmp", "/run", "/root", "/home", "/var/tmp", "/var/log", "/var/lib/onethrone", "/dev/shm"]
 )
-def test_a_host_has_its_own_writable_places(lab, place):
+def test_a_host_has_its_own_writable_places(lab: Lab, place: str) -> None:
     ssh(lab, "n1", f"echo mine > {place}/trial")
     assert ssh(lab, "n1", f"cat {place}/trial") == "mine"
     assert not Path(place, "trial").exists()
     assert "No such file" in ssh(lab, "n2", f"cat {place}/trial", check=False)
 
 
-def test_state_is_on_a_real_disk_below_the_labs_directory(lab):
+def test_state_is_on_a_real_disk_below_the_labs_directory(lab: Lab) -> None:
     ssh(lab, "n1", "echo kept > /var/lib/onethrone/state-trial")
     assert (lab.directory / "hosts" / "n1" / "state" / "state-trial").read_text() == "kept\n"
 
 
 @pytest.mark.parametrize("place", ["/usr", "/etc", "/opt", "/var/lib", "/"])
-def test_a_host_cannot_write_to_the_machines_own_files(lab, place):
+def test_a_host_cannot_write_to_the_machines_own_files(lab: Lab, place: str) -> None:
     assert "Read-only file system" in ssh(lab, "n1", f"touch {place}/onethrone-trial", check=False)
     assert not Path(place, "onethrone-trial").exists()
 
 
-def test_a_host_sees_its_own_processes_alone_and_reaps_orphans(lab):
+def test_a_host_sees_its_own_processes_alone_and_reaps_orphans(lab: Lab) -> None:
     ssh(lab, "n2", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $! > /run/sleeper")
     assert "sleep 1000" not in ssh(lab, "n1", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
     assert "sleep 1000" in ssh(lab, "n2", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
@@ -82,7 +83,7 @@ def test_a_host_sees_its_own_processes_alone_and_reaps_orphans(lab):
     ssh(lab, "n2", waits)
 
 
-def test_hosts_reach_each_other_by_name_and_nothing_else(lab):
+def test_hosts_reach_each_other_by_name_and_nothing_else(lab: Lab) -> None:
     program = (
         "import socket,sys\n"
         "s = socket.create_server(('n1', 7000)); print('up', flush=True)\n"
@@ -92,6 +93,7 @@ def test_hosts_reach_each_other_by_name_and_nothing_else(lab):
         ["ssh", "-F", str(lab.ssh_config), "n1", f'python3 -c "{program}"'], stdout=subprocess.PIPE, text=True
     )
     with server:
+        assert server.stdout is not None
         assert server.stdout.readline() == "up\n"
         ssh(lab, "n2", "python3 -c \"import socket; socket.create_connection(('n1', 7000), 30)\"")
         assert server.stdout.readline() == "10.42.0.2\n"
@@ -99,7 +101,7 @@ def test_hosts_reach_each_other_by_name_and_nothing_else(lab):
     assert "10.42.0" not in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
 
 
-def test_ssh_still_works_when_the_hosts_network_is_cut(lab):
+def test_ssh_still_works_when_the_hosts_network_is_cut(lab: Lab) -> None:
     ssh(lab, "n3", "ip link set eth0 down")
     try:
         assert ssh(lab, "n3", "hostname") == "n3"
@@ -107,7 +109,7 @@ def test_ssh_still_works_when_the_hosts_network_is_cut(lab):
         ssh(lab, "n3", "ip link set eth0 up")
 
 
-def test_a_hosts_rules_and_queues_are_its_own(lab):
+def test_a_hosts_rules_and_queues_are_its_own(lab: Lab) -> None:
     ssh(lab, "n1", "nft add table inet trial")
     ssh(lab, "n1", "tc qdisc add dev eth0 root tbf rate 1mbit burst 32kbit latency 400ms")
     try:
@@ -118,7 +120,7 @@ def test_a_hosts_rules_and_queues_are_its_own(lab):
         ssh(lab, "n1", "nft delete table inet trial; tc qdisc del dev eth0 root")
 
 
-def test_another_key_does_not_get_in(lab, tmp_path):
+def test_another_key_does_not_get_in(lab: Lab, tmp_path: Path) -> None:
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "other")], check=True, timeout=60
     )
@@ -131,7 +133,7 @@ def test_another_key_does_not_get_in(lab, tmp_path):
     assert "Permission denied (publickey)" in done.stderr
 
 
-def test_two_labs_stand_side_by_side(lab):
+def test_two_labs_stand_side_by_side(lab: Lab) -> None:
     with Lab.up(2) as other:
         assert ssh(other, "n1", "hostname") == "n1"
         ssh(other, "n1", "touch /tmp/in-the-other-lab")
@@ -139,7 +141,7 @@ def test_two_labs_stand_side_by_side(lab):
         assert {lab.directory, other.directory} <= {one.directory for one in running()}
 
 
-def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path):
+def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("1")
     with pytest.raises(UsageError, match="precious"):
         Lab.up(1, tmp_path)
@@ -155,16 +157,55 @@ def test_a_directory_with_something_in_it_is_refused_and_left_alone(tmp_path):
         ("/var/lib/lab", "/var/lib"),
     ],
 )
-def test_a_directory_that_will_not_do_is_refused_with_the_reason(tmp_path, directory, says):
+def test_a_directory_that_will_not_do_is_refused_with_the_reason(tmp_path: Path, directory: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Lab.up(1, tmp_path / directory)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("hosts", [0, -1, 51])
-def test_an_odd_number_of_hosts_is_refused(hosts):
+def test_an_odd_number_of_hosts_is_refused(hosts: int) -> None:
     with pytest.raises(UsageError, match=str(hosts)):
         Lab.up(hosts)
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def onethrone(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from harness.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_a_standing_lab_outlives_the_command_that_made_it_until_it_is_ended(tmp_path: Path) -> None:
+    at = str(tmp_path / "lab")
+    up = onethrone("lab", "up", "--hosts", "2", "--dir", at, "--json")
+    assert up.returncode == 0, up.stderr
+    try:
+        assert json.loads(up.stdout)["hosts"] == {"n1": "10.42.0.1", "n2": "10.42.0.2"}
+        listed = json.loads(onethrone("lab", "list", "--json").stdout)["labs"]
+        assert [(one["directory"], one["ephemeral"]) for one in listed if one["directory"] == at] == [(at, False)]
+        assert at in onethrone("lab", "list").stdout
+        assert onethrone("lab", "shell", "n2", "--dir", at, "hostname").stdout == "n2\n"
+        again = onethrone("lab", "up", "--dir", at)
+        assert (again.returncode, "a lab is here already" in again.stderr) == (254, True)
+        unknown = onethrone("lab", "shell", "n9", "--dir", at)
+        assert (unknown.returncode, "n1, n2" in unknown.stderr) == (254, True)
+        warden = Lab.open(at).warden_pid
+    finally:
+        down = onethrone("lab", "down", "--dir", at)
+    assert down.returncode == 0, down.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert not Path(f"/proc/{warden}/cmdline").exists() or not Path(f"/proc/{warden}/cmdline").read_bytes()
+    for words in (["down"], ["shell", "n1"]):
+        gone = onethrone("lab", *words, "--dir", at)
+        assert (gone.returncode, "no lab is up here" in gone.stderr, "Traceback" in gone.stderr) == (254, True, False)
 
 
 # --- nothing is left --------------------------------------------------------------------------------------------------
@@ -190,7 +231,7 @@ def isolated(command: list[str]) -> list[str]:
         "kill the creator early",
     ],
 )
-def test_nothing_is_left_of_a_lab_however_it_ends(tmp_path, way):
+def test_nothing_is_left_of_a_lab_however_it_ends(tmp_path: Path, way: str) -> None:
     program = Path(__file__).with_name("traces.py")
     # As process 1 it waits for orphans at the very end only, like process 1 of many a container.
     script = f"mount -t sysfs none /sys; exec {sys.executable} {program} '{way}' {tmp_path}/at/lab"
@@ -266,7 +307,7 @@ print(lab.directory.exists())
 """
 
 
-def test_a_lab_can_be_made_without_root(tmp_path):
+def test_a_lab_can_be_made_without_root(tmp_path: Path) -> None:
     done = as_a_user(tmp_path, "labuser:300000:65536\n", UNPRIVILEGED)
     assert done.stdout.splitlines() == [
         "['root', 'n1']",
@@ -277,7 +318,7 @@ def test_a_lab_can_be_made_without_root(tmp_path):
     ], done.stderr
 
 
-def test_a_user_without_sub_ids_is_told_what_to_do(tmp_path):
+def test_a_user_without_sub_ids_is_told_what_to_do(tmp_path: Path) -> None:
     program = "from harness.lab import Lab\nfrom harness.errors import UsageError\n"
     program += "try:\n  Lab.up(1)\nexcept UsageError as error:\n  print(error)"
     done = as_a_user(tmp_path, "", program)

@@ -80,6 +80,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def end(way: str, creator: "subprocess.Popen[str]", warden: int, directory: Path) -> None:
+    assert creator.stdin is not None
     if way in ("down", "raise", "return"):
         creator.stdin.write(way + "\n")
     elif way == "kill the creator":
@@ -114,6 +115,7 @@ def one_way(way: str, directory: Path) -> dict[str, object]:
     creator = subprocess.Popen(
         [sys.executable, "-c", CREATOR, str(directory), life], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert creator.stdout is not None
     warden = int(creator.stdout.readline())
     during = {kind: len([one for one in found if one not in before[kind]]) for kind, found in traces(directory).items()}
     end(way, creator, warden, directory)
@@ -127,6 +129,7 @@ def killed_while_it_comes_up(directory: Path) -> dict[str, object]:
     creator = subprocess.Popen(
         [sys.executable, "-c", CREATOR, str(directory), "ephemeral"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    assert creator.stdout is not None
     creator.stdout.readline()
     whole_s = time.monotonic() - started
     creator.kill()
