@@ -6,14 +6,16 @@ after each change the ZooKeeper logs and our events must agree on who leads, and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from harness.zkclient import Client
-from tests.ensembles import Servers
+from harness.zkclient import Client, Unknown
+from tests.ensembles import SETTINGS, Servers
 
 OURS, ZOOKEEPER = "onethrone", "zookeeper"
 
@@ -36,10 +38,8 @@ def test_ours_with_the_largest_sid_leads_joins_and_leads_again(largest: Servers)
     # All at once, all empty: the largest sid wins, and ZooKeeper voted for it.
     largest.start()
     assert largest.wait_until_all_serve() == "n3"
-    took_our_vote(largest, "n1", of=3)
-    term = our_last_term(largest, "n3")
-    assert set(term["evidence"]["votes"]) >= {3}
-    assert len(term["evidence"]["votes"]) >= 2, "a quorum, so at least one of ZooKeeper's votes"
+    assert "3" in last_election(largest, "n1"), "ZooKeeper took our vote"
+    assert {"3"} < set(last_election(largest, "n3")), "a quorum, so at least one of ZooKeeper's votes"
     writes_reach_everybody(largest, "/ours-leads")
 
     # Ours goes: the two ZooKeeper servers elect.  Ours comes back to an established leader.
@@ -48,13 +48,15 @@ def test_ours_with_the_largest_sid_leads_joins_and_leads_again(largest: Servers)
     largest.start("n3")
     assert largest.wait_until_all_serve() == leader
     follows(largest, "n3", leader)
+    a_client_of_ours_outlives_its_time_out(largest, "n3")
     writes_reach_everybody(largest, "/zookeeper-leads")
 
     # The ZooKeeper leader goes: ours and the other have the same history, and ours has the larger sid.
     other = {"n1": "n2", "n2": "n1"}[leader]
     largest.kill(leader)
     assert largest.wait_until_all_serve("n3", other) == "n3"
-    took_our_vote(largest, other, of=3)
+    assert last_election(largest, other)["3"]["state"] == "LOOKING", "ZooKeeper took the vote of this election"
+    assert set(last_election(largest, "n3")) == {"3", other[1:]}
 
     # A ZooKeeper server joins an ensemble that ours leads.
     writes_reach_everybody(largest, "/one-is-missing", "n3", other)
@@ -69,7 +71,7 @@ def test_ours_with_the_smallest_sid_follows_and_leads_when_its_history_is_longer
     smallest.wait_for("ours to vote for itself", lambda: [op for op in states(smallest, "n1") if op["vote"]])
     smallest.start("n2")
     assert smallest.wait_until_all_serve("n1", "n2") == "n2"
-    took_our_vote(smallest, "n2", of=1)
+    assert set(last_election(smallest, "n2")) == {"1", "2"}, "without our vote n2 has no quorum"
     follows(smallest, "n1", "n2")
     smallest.start("n3")
     assert smallest.wait_until_all_serve() == "n2"
@@ -83,8 +85,8 @@ def test_ours_with_the_smallest_sid_follows_and_leads_when_its_history_is_longer
     smallest.kill("n3")
     smallest.start("n2")
     assert smallest.wait_until_all_serve("n1", "n2") == "n1"
-    took_our_vote(smallest, "n2", of=1)
-    assert set(our_last_term(smallest, "n1")["evidence"]["votes"]) == {1, 2}
+    assert last_election(smallest, "n2")["1"]["state"] == "LOOKING"
+    assert set(last_election(smallest, "n1")) == {"1", "2"}
     with smallest.client("n2") as client:
         client.sync("/")
         assert client.exists("/n2-is-missing") is not None, "our leader synchronised ZooKeeper's history"
@@ -97,27 +99,74 @@ def test_ours_with_the_smallest_sid_follows_and_leads_when_its_history_is_longer
     smallest.wait_until_all_serve("n2", "n3")
 
 
-def took_our_vote(servers: Servers, host: str, of: int) -> None:
-    """ZooKeeper's log shows that a notification of ours arrived while it was looking for a leader."""
-    log = servers.log(host)
-    assert f"my state:LOOKING; n.sid:{of}, n.state:LOOKING, n.leader:" in log
-    assert "Exception" not in "".join(
-        line for line in log.splitlines() if f"RecvWorker:{of}" in line and "ERROR" in line
-    )
+@pytest.mark.parametrize(
+    ("systems_by_host", "sync"),
+    [
+        ({"n1": ZOOKEEPER, "n2": OURS, "n3": ZOOKEEPER}, "TRUNC from ours to ZooKeeper"),
+        ({"n1": ZOOKEEPER, "n2": ZOOKEEPER, "n3": OURS}, "TRUNC from ZooKeeper to ours"),
+    ],
+    ids=["ours-leads", "zookeeper-leads"],
+)
+def test_what_only_a_dead_leader_had_logged_is_taken_back(
+    tmp_path: Path, systems_by_host: dict[str, str], sync: str
+) -> None:
+    with Servers(tmp_path, systems_by_host) as servers:
+        servers.start()
+        assert servers.wait_until_all_serve() == "n3"
+        with servers.client("n3") as client:
+            client.create("/committed", b"")
+            servers.kill("n1")
+            servers.kill("n2")
+            with pytest.raises(Unknown):
+                client.create("/logged-by-n3-alone", b"", deadline_s=20)
+        servers.kill("n3")
+        servers.start("n1", "n2")
+        assert servers.wait_until_all_serve("n1", "n2") == "n2"
+        servers.start("n3")
+        assert servers.wait_until_all_serve() == "n2"
+        if systems_by_host["n3"] == ZOOKEEPER:
+            assert "Truncating log to get in sync with the leader" in servers.log("n3"), sync
+        else:
+            assert "TRUNC" in servers.log("n3"), sync
+        writes_reach_everybody(servers, "/afterwards")
+        for host in servers.hosts:
+            with servers.client(host) as client:
+                client.sync("/")
+                assert client.exists("/committed") is not None
+                assert client.exists("/logged-by-n3-alone") is None
+
+
+@pytest.mark.parametrize("observer", [OURS, ZOOKEEPER])
+def test_an_observer_of_the_other_system_hears_what_is_committed(tmp_path: Path, observer: str) -> None:
+    settings = msgspec.structs.replace(SETTINGS, observers=("n3",))
+    with Servers(tmp_path, {"n1": ZOOKEEPER, "n2": OURS, "n3": observer}, settings) as servers:
+        servers.start()
+        assert servers.wait_until_all_serve() == "n2"
+        assert servers.peer_state("n3") == "observing - broadcast"
+        writes_reach_everybody(servers, "/through-an-observer")
+
+
+def a_client_of_ours_outlives_its_time_out(servers: Servers, ours: str) -> None:
+    """ZooKeeper's leader ends a session that nobody names to it; our PING replies name those of our clients."""
+    with Client.connect(servers.connect(ours), 10, session_timeout_ms=1000) as client:
+        assert client.session_timeout_ms == 1000
+        end = time.monotonic() + 3 * client.session_timeout_ms / 1000
+        while time.monotonic() < end:
+            client.ping()
+            time.sleep(0.2)
+        client.create("/outlived", b"")
+
+
+def last_election(servers: Servers, host: str) -> dict[str, Any]:
+    """The votes by which this server's newest election was decided, as it says itself: of ours the event, of ZooKeeper
+    what its log says of the notifications that it took."""
+    decided = [value for value in states(servers, host) if isinstance(value["evidence"].get("votes"), dict)]
+    votes: dict[str, Any] = decided[-1]["evidence"]["votes"]
+    return votes
 
 
 def states(servers: Servers, host: str) -> list[dict[str, Any]]:
     return [op["value"] for op in servers.events(host) if op["f"] == "state"]
-
-
-def our_last_term(servers: Servers, host: str) -> dict[str, Any]:
-    """The op in which our server was last established."""
-    terms = [
-        value
-        for before, value in zip([{}, *states(servers, host)], states(servers, host), strict=False)
-        if value["established"] and not before.get("established")
-    ]
-    return terms[-1]
 
 
 def follows(servers: Servers, ours: str, leader: str) -> None:
@@ -125,8 +174,7 @@ def follows(servers: Servers, ours: str, leader: str) -> None:
     sid = servers.places[leader].sid
     last = states(servers, ours)[-1]
     assert (last["role"], last["phase"], last["leader"]) == ("FOLLOWING", "broadcast", sid)
-    elected = [value for value in states(servers, ours) if "votes" in value["evidence"]][-1]
-    votes = elected["evidence"]["votes"]
+    votes = last_election(servers, ours)
     assert str(sid) in votes
     assert len(votes) >= 2
     assert last["accepted_epoch"] == last["current_epoch"] == last["epoch"]
