@@ -163,7 +163,8 @@ class Client(asyncio.Protocol):
 
     def statistics(self) -> str:
         queued = len(self._queue) + (self._busy is not None)
-        return "/%s[1](queued=%d,recved=%d,sent=%d)" % (self.peer, queued, self._requests, self._requests - queued)
+        interest, sent = (1 if self.session else 0), self._requests - queued
+        return "/%s[%d](queued=%d,recved=%d,sent=%d)" % (self.peer, interest, queued, self._requests, sent)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.close("it was closed in the middle of a message" if self._buffer else "")

@@ -18,8 +18,8 @@ from node.wire import format_address
 if TYPE_CHECKING:
     from node.client_port import ClientPort
 
-VERSION = "3.8.0-onethrone"
-"""The ZooKeeper whose behaviour this is."""
+VERSION = "3.8.0-onethrone, built on 2022-02-25 08:49 UTC"
+"""The ZooKeeper release whose behaviour this is, with its date, in the form that parsers of these words expect."""
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
 
 

@@ -179,6 +179,17 @@ def test_a_lower_round_is_answered_and_not_counted() -> None:
     assert 1 not in probe.server.recvset
 
 
+def test_a_voter_that_enters_our_round_late_is_told_our_better_vote_once() -> None:
+    """It dropped what we told it while it followed; ZooKeeper makes it wait for 200 ms."""
+    probe = Probe(3)
+    probe.connect(1)
+    answer = probe.told(1, probe.vote(1, LOOKING, 1, round=1))[-1]
+    assert (answer.state, answer.leader, answer.round) == (LOOKING, 3, 1)
+    assert probe.told(1, probe.vote(1, LOOKING, 1, round=1)) == []
+    assert probe.told(1, probe.vote(1, LOOKING, 3, round=1)) == []
+    assert "late-voter-told" in probe.marks()
+
+
 @pytest.mark.parametrize("leader", [99, 0, -(1 << 63)])
 def test_a_vote_for_a_stranger_is_ignored(leader: int) -> None:
     """ZOOKEEPER-2988; testLeaderOutOfView."""
