@@ -219,6 +219,7 @@ class Broadcast(Learner):
         if leading.waiting:
             self.answer(leading.waiting, txn)
         self.answer_syncs(leading)
+        self.compact()
 
     def serve(self, leading: Leading, request: ClientRequest) -> None:
         """A request of our own client."""

@@ -79,6 +79,10 @@ class Database:
         self.log, self.zxids, self.applied = [], [], 0
         self.base, self.nodes = nodes, dict(nodes)
 
+    def compact(self) -> None:
+        """Make the tree the snapshot that the log goes on from.  All of the log must be committed."""
+        self.restore(self.committed_zxid, self.nodes)
+
     def commit(self, zxid: int) -> List[Txn]:
         """Apply what is logged up to `zxid`, in order; returns what was applied."""
         upto = bisect_right(self.zxids, zxid)

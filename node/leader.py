@@ -64,6 +64,8 @@ from node.jute import WireError
 
 DISLOYAL_MS = 500
 """A voter that is still LOOKING so long after it elected us (or a tick, if that is longer) has changed its mind."""
+MAX_LEARNERS = 256
+"""So many connections may be learners' before servers that are not in the configuration are turned away."""
 MAX_EPOCH = (1 << 31) - 2
 """ACKEPOCH carries epochs in 32 bits."""
 
@@ -97,6 +99,8 @@ class Leader(Broadcast):
             self.refuse(conn, "a learner has our own server id %d" % info.sid)
         elif info.config_version > 0:
             self.refuse(conn, "Follower is ahead of the leader (has a later activated configuration)")
+        elif self.config.member(info.sid) is None and len(leading.handlers) >= MAX_LEARNERS:
+            self.refuse(conn, "too many learners that are not in the configuration")
         elif not -1 <= accepted <= MAX_EPOCH:
             self.refuse(conn, "accepted epoch %d of server %d leaves no room for another" % (accepted, info.sid))
         else:
@@ -215,6 +219,7 @@ class Leader(Broadcast):
 
     def synchronize(self, leading: Leading, conn: int, handler: Handler) -> None:
         """Send what makes the learner's history ours, then NEWLEADER (syncFollower)."""
+        handler.heard_at = self.now
         # What it acknowledged before may be cut off now and logged again; until then it does not count.
         for outstanding in leading.outstanding.values():
             outstanding.acks.discard(handler.sid)
@@ -284,6 +289,7 @@ class Leader(Broadcast):
     def bring_up_to_date(self, conn: int, handler: Handler) -> None:
         self.send(conn, UPTODATE, -1)
         handler.up_to_date = True
+        handler.heard_at = self.now
         held, handler.held = handler.held, []
         for packet in held:
             self.out.append(Send(conn, packet))
@@ -350,11 +356,11 @@ class Leader(Broadcast):
 
     def drop_silent_learners(self, leading: Leading) -> None:
         for conn, handler in list(leading.handlers.items()):
-            synced = handler.waits_for == SYNCED
-            limit = self.sync_limit if synced else self.init_limit
+            # Before UPTODATE a 3.8 learner answers no PING.
+            limit = self.sync_limit if handler.up_to_date else self.init_limit
             if handler.heard_at + limit <= self.now and handler.waits_for != QUORUM_DUE:
                 self.close(leading, conn, "silent for %d ms" % ((self.now - handler.heard_at) // MS))
-            elif synced and self.owes_ack(handler):
+            elif handler.up_to_date and self.owes_ack(handler):
                 self.reached("transaction-timeout")
                 self.close(leading, conn, "Closing connection to peer due to transaction timeout.")
 

@@ -110,6 +110,9 @@ class LeaderMisbehaved(Exception):
 
 
 class Learner(Election):
+    longest_log = 20_000
+    """Transactions in the log, and in memory, before they become a snapshot."""
+
     def __init__(self, config: Config, durable: Durable) -> None:
         super().__init__(config, durable)
         self.learning: Optional[Learning] = None
@@ -385,6 +388,15 @@ class Learner(Election):
         for txn in self.database.commit(learning.commit_to):
             if learning.waiting:
                 self.answer(learning.waiting, txn)
+        self.compact()
+
+    def compact(self) -> None:
+        """Replace a long log by a snapshot, at a moment when all of it is committed."""
+        database = self.database
+        if len(database.log) >= self.longest_log and database.applied == len(database.log):
+            self.reached("log-compacted")
+            self.out.append(StoreSnapshot(database.committed_zxid, packets.encode_snapshot(database.nodes)))
+            database.compact()
 
     # ---- our clients -----------------------------------------------------------------------------------------------
 

@@ -280,7 +280,7 @@ def test_a_crash_between_any_two_effects_of_a_write_loses_nothing_that_was_answe
 
 # ---- storms, and the bugs that they must find ----------------------------------------------------------------------
 
-STORMS = 1200
+STORMS = 1000
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -291,6 +291,37 @@ def test_storms_break_no_promise(part: int) -> None:
             storm(seed)
         except Broken as broken:
             raise AssertionError(f"seed {seed}: {broken}") from broken
+
+
+class ShortLog(Server):
+    """A server whose log becomes a snapshot every few transactions, so that SNAP is as common as DIFF."""
+
+    longest_log = 4
+
+
+def test_storms_break_no_promise_when_logs_become_snapshots() -> None:
+    marks: set[str] = set()
+    for seed in range(9000, 9120):
+        try:
+            marks |= storm(seed, ShortLog).marks
+        except Broken as broken:
+            raise AssertionError(f"seed {seed}: {broken}") from broken
+    assert {"log-compacted", "snapshot-sync"} <= marks
+
+
+def test_a_log_that_became_a_snapshot_is_found_again_after_a_crash() -> None:
+    world = World(3, server_class=ShortLog)
+    world.start_all()
+    world.run_until(world.settled, 2)
+    for _ in range(11):
+        world.create(1)
+        world.run(0.05)
+    for sid, host in world.hosts.items():
+        assert len(host.disk.log) < 4
+        world.restart(sid)
+        world.run_until(world.settled, 3)
+        world.run(0.1)
+        assert len(world.server(sid).database.nodes) == 12
 
 
 RARE = {

@@ -457,6 +457,33 @@ def test_an_idle_connection_is_nobody_and_observers_do_not_count() -> None:
     assert probe.server.role == LOOKING
 
 
+def test_a_learner_that_waits_for_uptodate_may_be_silent_for_init_limit() -> None:
+    """A 3.8 learner answers no PING before UPTODATE; it waits here for the others' acknowledgements."""
+    probe = elected(5, 5)
+    conns = [probe.learner(sid) for sid in (1, 2)]
+    for conn in conns:
+        probe.ack_epoch(conn, 0)
+    probe.packet(conns[0], ACK, z(1, 0))
+    probe.advance(1800)
+    probe.packet(conns[1], ACK, z(1, 0))
+    assert not probe.hung_up(conns[0])
+    assert probe.server.serving
+    probe.advance(900)
+    assert not probe.hung_up(conns[0]), "and its syncLimit begins with UPTODATE"
+    probe.advance(200)
+    assert probe.hung_up(conns[0])
+
+
+def test_learners_that_are_not_in_the_configuration_are_bounded() -> None:
+    probe = elected()
+    for sid in range(1000, 1400):
+        probe.learner(sid)
+    assert probe.server.leading is not None
+    assert len(probe.server.leading.handlers) == 256
+    probe.learner(1)
+    assert probe.server.learners[1] == "ACKEPOCH"
+
+
 def test_a_follower_that_acknowledges_nothing_is_closed_though_it_answers_pings() -> None:
     """testTxnTimeout."""
     probe, conn = serving()

@@ -131,6 +131,10 @@ class Promises:
             self.epochs[sid, effect.name] = effect.epoch
             if self.epochs.get((sid, "currentEpoch"), 0) > self.epochs.get((sid, "acceptedEpoch"), 0):
                 raise Broken("epochs", f"current epoch of server {sid} is above its accepted epoch")
+        elif isinstance(effect, StoreSnapshot):
+            log = self.world.hosts[sid].disk.log
+            if log and log[-1].zxid == effect.zxid:
+                self.check(sid, self.index(log[0].zxid - 1), log)
         elif isinstance(effect, Report) and effect.value["established"]:
             self.on_established(sid, effect.value["epoch"])
 
@@ -164,9 +168,12 @@ class Promises:
         if database.applied == 0:
             self.upto[sid] = self.index(database.snapshot_zxid)
             return
-        mine = database.log[: database.applied]
-        start = self.index(database.snapshot_zxid)
-        for offset, txn in enumerate(mine[max(0, at - start) :], max(at, start)):
+        self.check(sid, self.index(database.snapshot_zxid), database.log[: database.applied])
+
+    def check(self, sid: int, start: int, mine: list[Txn]) -> None:
+        """Server `sid` has committed `mine`, from position `start` of all that was ever committed."""
+        at = max(self.upto[sid], start)
+        for offset, txn in enumerate(mine[at - start :], at):
             if offset == len(self.committed):
                 self.committed.append(txn)
             elif self.committed[offset] != txn:
