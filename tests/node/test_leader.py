@@ -99,13 +99,22 @@ def test_followers_alone_make_no_epoch_and_those_that_left_stay_counted() -> Non
 
 def test_observers_and_strangers_are_not_counted() -> None:
     """ZOOKEEPER-2959, LeaderWithObserverTest."""
-    probe = elected()
-    probe.learner(9, accepted=3)
-    probe.learner(8, accepted=3, kind=OBSERVERINFO)
+    probe = elected(5, 5)
+    strange = [probe.learner(9, accepted=3), probe.learner(8, accepted=3, kind=OBSERVERINFO)]
     assert probe.server.accepted_epoch == 0
-    conn = probe.learner(1)
-    probe.ack_epoch(conn, 0)
-    assert probe.server.phase == "synchronization"
+    conns = [probe.learner(1), probe.learner(2)]
+    assert probe.server.accepted_epoch == 1, "nor do strangers raise the epoch"
+    for conn in (*strange, *conns):
+        assert probe.server.phase == "discovery"
+        probe.ack_epoch(conn, 0)
+    for conn in (*strange, *conns):
+        assert not probe.server.serving
+        probe.packet(conn, ACK, z(1, 0))
+    assert probe.server.serving
+    evidence: dict[str, Any] = {}
+    for report in probe.reports():
+        evidence.update(report["evidence"])
+    assert evidence["electors"] == evidence["votes"] == evidence["newleader_acks"] == [1, 2, 5]
 
 
 def test_a_leader_that_gets_no_quorum_gives_up_after_init_limit() -> None:

@@ -382,7 +382,9 @@ def test_an_observer_gets_inform_and_acknowledges_newleader_only() -> None:
     probe.packet(conn, LEADERINFO, z(1, 0))
     probe.packet(conn, DIFF, 0)
     assert [p.type for p in probe.packets(conn, probe.packet(conn, NEWLEADER, z(1, 0)))] == [ACK]
-    probe.packet(conn, UPTODATE, -1)
-    effects = probe.packet(conn, INFORM, z(1, 1), packets.encode_txn(txn(z(1, 1))))
+    probe.packet(conn, INFORM, z(1, 1), packets.encode_txn(txn(z(1, 1))))
+    effects = probe.packet(conn, UPTODATE, -1)
+    assert [p.zxid for p in probe.packets(conn, effects)] == [z(1, 0)], "ZOOKEEPER-1551: logged, and not acknowledged"
+    effects = probe.packet(conn, INFORM, z(1, 2), packets.encode_txn(txn(z(1, 2))))
     assert not probe.packets(conn, effects)
-    assert f"/{z(1, 1):x}" in server.database.nodes
+    assert set(server.database.nodes) == {"/", f"/{z(1, 1):x}", f"/{z(1, 2):x}"}
