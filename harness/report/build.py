@@ -16,7 +16,7 @@ from typing import Any
 
 from checker.history import Op, read
 from harness.report.clients import Clients
-from harness.report.columns import Strings, compact, mapping, pretty, texts, visible, whole
+from harness.report.columns import Strings, compact, mapping, pretty, stat, texts, visible, whole, words
 from harness.report.faults import Fault, Faults
 from harness.report.lanes import US, Lane, Reign, empty_throne
 
@@ -134,13 +134,15 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
         reign.faults = _in_force(faults, reign.since - reign.empty_before, reign.since, found.end)
     hosts = _hosts(found)
     run = _run(found)
+    promises = [_promise(result, run["formula"]) for result in results]
     violations = _violations(results, proofs, {f.id: f for f in faults})
     return {
         "run": run,
         "verdict": _sentence(verdict),
-        "violations": violations,
+        "broken": _broken(violations, promises),
+        "violations": len(violations),
         "excerpts": _excerpts(found.excerpts, proofs),
-        "promises": [_promise(result, run["formula"]) for result in results],
+        "promises": promises,
         "hosts": hosts,
         "reigns": _reigns(reigns, {h["name"]: h for h in hosts}),
         "faults": _faults(faults, found.end),
@@ -174,7 +176,7 @@ def _sentence(verdict: Judged) -> dict[str, Any]:
 def _promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
     valid = result.get("valid")
     name = str(result.get("name"))
-    stats = [_stat(k, v) for k, v in mapping(result.get("stats")).items() if v is not None]
+    stats = [stat(k, v) for k, v in mapping(result.get("stats")).items() if v is not None]
     if name == "convergence" and formula:
         stats.append(("the bound is", formula))
     return {
@@ -188,26 +190,6 @@ def _promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
     }
 
 
-def _stat(name: str, value: Any) -> tuple[str, str]:
-    """A field and its value, in words: `bound_s`, 3.2 is `bound`, `3.2 s`."""
-    for ending in ("_s", "_ms"):
-        if name.endswith(ending) and isinstance(value, int | float):
-            return visible(name.removesuffix(ending).replace("_", " ")), f"{_words(value)} {ending[1:]}"
-    return visible(name.replace("_", " ")), _words(value)
-
-
-def _words(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3f}".rstrip("0").rstrip(".")
-    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
-        return visible(" ".join(map(str, value))) or "none"
-    return visible(value) if isinstance(value, str) else compact(value)
-
-
 def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[str, Fault]) -> list[dict[str, Any]]:
     rows = []
     for result in results:
@@ -215,7 +197,7 @@ def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[st
             named = violation.get("faults") or []
             rows.append(
                 {
-                    "promise": str(violation.get("promise") or result.get("name")),
+                    "promise": visible(str(violation.get("promise") or result.get("name"))),
                     "message": visible(str(violation.get("message") or "")),
                     "time": whole(violation.get("time")),
                     "servers": [visible(str(s)) for s in violation.get("servers") or []],
@@ -227,6 +209,22 @@ def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[st
     for number, row in enumerate(rows, 1):
         row["number"] = number
     return rows
+
+
+def _broken(violations: list[dict[str, Any]], promises: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The broken promises in the order in which they first broke, each with its violations."""
+    by_name = {promise["name"]: promise for promise in promises}
+    groups: dict[str, dict[str, Any]] = {}
+    for violation in violations:
+        name = violation["promise"]
+        promise = by_name.get(name, {"says": "", "violations": 0})
+        group = groups.setdefault(
+            name, {"promise": name, "says": promise["says"], "all": promise["violations"], "violations": []}
+        )
+        group["violations"].append(violation)
+    for group in groups.values():
+        group["all"] = max(group["all"], len(group["violations"]))
+    return list(groups.values())
 
 
 def _named(fault: Any, faults: dict[str, Fault]) -> dict[str, Any]:
@@ -285,12 +283,12 @@ def _run(found: _Collected) -> dict[str, Any]:
     run = found.run
     bounds = {k: v for k, v in mapping(run.get("bounds")).items() if v is not None}
     return {
-        "name": _words(run.get("name")) or "a run",
-        "system": _words(run.get("system")),
-        "seed": _words(run.get("seed")),
-        "quorum": _words(mapping(run.get("quorum")).get("kind")),
-        "settings": [_stat(k, v) for k, v in mapping(run.get("settings")).items()],
-        "bounds": [_stat(k, v) for k, v in bounds.items()],
+        "name": words(run.get("name")) or "a run",
+        "system": words(run.get("system")),
+        "seed": words(run.get("seed")),
+        "quorum": words(mapping(run.get("quorum")).get("kind")),
+        "settings": [stat(k, v) for k, v in mapping(run.get("settings")).items()],
+        "bounds": [stat(k, v) for k, v in bounds.items()],
         "formula": "" if "convergence_s" in bounds else BOUND,
         "end": found.end,
         "ops": found.ops,
@@ -303,8 +301,8 @@ def _hosts(found: _Collected) -> list[dict[str, str]]:
         {
             "name": host,
             "shown": visible(host),
-            "sid": _words(mapping(ensemble.get(host)).get("sid")),
-            "role": _words(mapping(ensemble.get(host)).get("role")) or "participant",
+            "sid": words(mapping(ensemble.get(host)).get("sid")),
+            "role": words(mapping(ensemble.get(host)).get("role")) or "participant",
         }
         for host in found.lanes
     ]

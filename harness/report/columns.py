@@ -70,6 +70,27 @@ def texts(value: Any) -> list[str]:
     return [str(member) for member in value] if isinstance(value, list) else []
 
 
+def stat(name: str, value: Any) -> tuple[str, str]:
+    """A field and its value, in words: `bound_s`, 3.2 is `bound`, `3.2 s`."""
+    for ending in ("_s", "_ms"):
+        if name.endswith(ending) and isinstance(value, int | float):
+            return visible(name.removesuffix(ending).replace("_", " ")), f"{words(value)} {ending[1:]}"
+    return visible(name.replace("_", " ")), words(value)
+
+
+def words(value: Any) -> str:
+    """`value` as a person writes it: yes and no, lists without brackets, no more than three decimals."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, list) and all(isinstance(v, str | int) for v in value):
+        return visible(" ".join(map(str, value))) or "none"
+    return visible(value) if isinstance(value, str) else compact(value)
+
+
 class Strings:
     """A table of texts, each kept once.  Place 0 is the empty text."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checker.history import Op
-from harness.report.columns import compact, mapping, texts, visible
+from harness.report.columns import compact, mapping, stat, texts, visible
 
 _KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links"}
 
@@ -108,9 +108,7 @@ class Faults:
         if isinstance(links, dict):
             fault.links = {str(k): texts(v) for k, v in links.items()}
         params = {k: v for k, v in value.items() if k not in _KNOWN}
-        fault.params = ", ".join(
-            f"{k.replace('_', ' ')} {v if isinstance(v, str) else compact(v)}" for k, v in params.items()
-        )
+        fault.params = ", ".join(" ".join(stat(k, v)) for k, v in params.items() if v is not None)
         fault.evidence = _by_host(value.get("evidence")) or fault.evidence
         if op.error:
             fault.error = visible(op.error)

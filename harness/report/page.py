@@ -6,11 +6,12 @@ import base64
 import hashlib
 import os
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, select_autoescape
+from jinja2 import Environment, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
 from checker.verdict import Verdict
@@ -48,19 +49,9 @@ def write_report(
 
 def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None) -> str:
     """The page of a view (`build.build`), as text."""
-    files = resources.files("harness.report")
-    style = (files / "static" / "report.css").read_text(encoding="utf-8")
-    script = (files / "static" / "timeline.js").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    environment.filters.update(clock=clock, lasting=lasting, short=short)
-    template = environment.from_string((files / "page.html").read_text(encoding="utf-8"))
-    return template.render(
+    style = _read("static", "report.css")
+    script = _read("static", "lanes.js") + "\n" + _read("static", "timeline.js")
+    return _template().render(
         view,
         title=title or view["run"]["name"],
         rerun=rerun_command,
@@ -69,6 +60,23 @@ def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.filters.update(clock=clock, lasting=lasting, short=short)
+    return environment.from_string(_read("page.html"))
+
+
+def _read(*path: str) -> str:
+    return resources.files("harness.report").joinpath(*path).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

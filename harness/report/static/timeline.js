@@ -1,666 +1,244 @@
-'use strict';
-/* The timeline: lanes on a canvas of our own.
+/* The timeline's hand: what is under the pointer, pan and zoom, the keys, links from the page, light and paper.
+   It works on the lanes of lanes.js, which stands before it in the same block. */
 
-   Every lane is a set of columns sorted by time (report/columns.py wrote them as differences).  To draw a window, each
-   lane's first visible transition is found by bisection, and a bar narrower than a pixel is drawn only if nothing of at
-   least its rank is on that pixel already: the cost of a frame follows the pixels, not the transitions.  Times are
-   microseconds of the run.  Texts are only ever set as textContent or drawn with fillText: none is markup. */
-(() => {
-  const $ = (id) => document.getElementById(id);
-  const D = JSON.parse($('data').textContent);
-  const END = Math.max(D.end, 1000);
-  const MIN_SPAN = 200;
-  const stage = $('stage'), canvas = $('lanes'), overview = $('overview'), tip = $('tip'), pinned = $('pinned');
-  const g = canvas.getContext('2d', { alpha: false }), og = overview.getContext('2d', { alpha: false });
+// ---- what is under the pointer ------------------------------------------------------------------------------------
 
-  // ---- data ---------------------------------------------------------------------------------------------------------
-
-  const sum = (column) => {
-    const sparse = !Array.isArray(column), d = sparse ? column.d : column;
-    const out = new Float64Array(sparse ? column.n : d.length);
-    let at = 0;
-    if (!sparse) { for (let i = 0; i < d.length; i++) out[i] = at += d[i]; return out; }
-    let place = 0;
-    for (let i = 0; i < d.length; i += 2) {
-      out.fill(at, place, place += d[i]);
-      at += d[i + 1];
-    }
-    return out.fill(at, place);
-  };
-  const ROLES = ['down', 'starting', 'LOOKING', 'FOLLOWING', 'LEADING', 'OBSERVING'];
-  const PHASES = ['election', 'discovery', 'synchronization', 'broadcast'];
-  const RANK = [3, 2, 2, 1, 4, 1];
-  const lanes = D.lanes.map((columns, h) => {
-    const lane = { h, host: D.hosts[h], faults: [] };
-    for (const key in columns) lane[key] = sum(columns[key]);
-    lane.n = lane.t.length;
-    return lane;
-  });
-  for (const fault of D.faults) for (const h of fault.hosts) lanes[h].faults.push({ fault, row: 0 });
-  const stacked = (items, from, until, rowsMax) => {
-    const ends = [];
-    for (const item of items) {
-      let row = ends.findIndex((end) => end <= from(item));
-      if (row < 0) row = Math.min(ends.length, rowsMax - 1);
-      ends[row] = Math.max(ends[row] || 0, until(item));
-      item.row = row;
-    }
-    return Math.max(ends.length, 1);
-  };
+const hit = (x, y) => {
+  if (x < GUT) return null;
+  const t = T(x);
+  for (const v of D.violations) if (y < AXIS && Math.abs(X(v.t) - x) < 14) return { violation: v };
+  if (y >= throneY && y < throneY + BAR) {
+    const row = y - throneY < BAR / 2 ? 0 : 1;
+    return pick(reigns.filter((r) => r.a <= t && t <= r.b), (r) => r.row === row, 'reign') || pick(D.empty.filter(([a, b]) => a <= t && t <= b), () => true, 'gap');
+  }
   for (const lane of lanes) {
-    lane.faults.sort((a, b) => a.fault.t[0] - b.fault.t[0]);
-    lane.rows = stacked(lane.faults, (f) => f.fault.t[0], (f) => f.fault.t[3], 4);
+    if (y < lane.y - 3 || y > lane.y + lane.height) continue;
+    if (y > lane.y + BAR + 3) {
+      const row = Math.floor((y - lane.y - BAR - 4) / (STRIP + 1));
+      const found = lane.faults.find((f) => f.row === row && X(f.fault.t[0]) - 2 <= x && x <= Math.max(X(f.fault.t[3]), X(f.fault.t[0]) + 2) + 2);
+      if (found) return { fault: found.fault, lane };
+    }
+    const k = lastAtMost(lane.t, t);
+    return k < 0 ? null : { lane, k };
   }
-  const reigns = D.reigns.e.map((e, i) => ({ e, h: D.reigns.h[i], a: D.reigns.a[i], b: D.reigns.b[i] }));
-  stacked(reigns, (r) => r.a, (r) => r.b, 2);
-  for (let i = 0, until = -1; i < reigns.length; i++) {
-    // Two at once, mostly because the old one has not noticed yet, share the height; any other has it all.
-    const overlaps = reigns[i].a < until || (i + 1 < reigns.length && reigns[i + 1].a < reigns[i].b);
-    reigns[i].height = overlaps ? 0.5 : 1;
-    if (!overlaps) reigns[i].row = 0;
-    until = Math.max(until, reigns[i].b);
+  for (const phase of D.phases.slice().reverse()) if (y >= AXIS && y < AXIS + PHASE && phase.t <= t) return { phase };
+  return null;
+};
+const pick = (items, better, name) => items.length ? { [name]: items.find(better) || items[0] } : null;
+
+const element = (tag, words, name) => { const e = document.createElement(tag); if (words !== undefined) e.textContent = words; if (name) e.className = name; return e; };
+const card = (title, rows, reason) => {
+  const box = element('div', undefined, 'card'), head = element('p');
+  head.append(element('b', title));
+  box.append(head);
+  if (reason) box.append(element('p', reason, 'reason'));
+  const table = element('table');
+  for (const [name, words] of rows) { if (words === '' || words === '–') continue; const row = element('tr'); row.append(element('td', name), element('td', words)); table.append(row); }
+  box.append(table);
+  return box;
+};
+const describe = (found, whole) => {
+  if (found.violation) return card(`Violation ${found.violation.n}: ${found.violation.promise}`, [['at', clock(found.violation.t)]], found.violation.message);
+  if (found.phase) return card(`Phase ${found.phase.name}`, [['from', clock(found.phase.t)], ['with', found.phase.more]]);
+  if (found.gap) return card('The throne is empty', [['from', clock(found.gap[0])], ['to', clock(found.gap[1])], ['for', lasting(found.gap[1] - found.gap[0])]]);
+  if (found.reign) {
+    const r = found.reign;
+    return card(`Epoch ${r.e}: ${D.hosts[r.h].name} is the established leader`, [['from', clock(r.a)], ['to', clock(r.b)], ['for', lasting(r.b - r.a)], ['shared with', shared(r) ? [...holders.get(r.e)].filter((h) => h !== r.h).map((h) => D.hosts[h].name).join(' ') : '']]);
   }
-  const holders = new Map();
-  for (const r of reigns) holders.set(r.e, (holders.get(r.e) || new Set()).add(r.h));
-  const shared = (r) => r.e >= 0 && holders.get(r.e).size > 1;
-  const clients = D.clients;
-  const hasClients = clients.n.length > 0;
+  if (found.fault) {
+    const f = found.fault, peers = f.from[found.lane.h];
+    return card(`${f.kind} ${f.id}`, [['op', String(f.i)], [`${found.lane.host.name} from`, peers ? peers.join(' ') : ''], ['with', f.what], ['asked', clock(f.t[0])], ['verified', f.t[1] > f.t[0] ? `after ${lasting(f.t[1] - f.t[0])}` : 'not'], ['undo asked', clock(f.t[2])], ['over', clock(f.t[3])], ['hosts', f.hosts.map((h) => D.hosts[h].name).join(' ')]]);
+  }
+  const { lane: l, k } = found, role = l.s[k] % 10, phase = Math.floor(l.s[k] % 100 / 10);
+  const until = k + 1 < l.n ? l.t[k + 1] : END;
+  const evidence = text(D.evidence, l.x[k]);
+  const rows = [['op', String(l.i[k])], ['at', `${clock(l.t[k], 1)}${l.d[k] ? ` ± ${lasting(l.d[k])}` : ''}, for ${lasting(until - l.t[k])}`]];
+  if (role >= 2) rows.push(['epoch', known(l.e[k])], ['round', known(l.r[k])], ['leader', known(l.l[k])], ['accepted, current', `${known(l.a[k])}, ${known(l.c[k])}`], ['last zxid', zxid(l.zh[k], l.zl[k])], ['vote', text(D.texts, l.v[k])], ['evidence', whole || evidence.length < 260 ? evidence : `${evidence.slice(0, 260)} …`]);
+  const title = `${l.host.name}: ${ROLES[role]}${role >= 2 && PHASES[phase] ? ` in ${PHASES[phase]}` : ''}${l.s[k] >= 100 ? ', established' : ''}`;
+  return card(title, rows, role === 1 ? '' : text(D.texts, l.w[k]));
+};
+const showTip = (found, x, y) => {
+  if (!found) { tip.hidden = true; return; }
+  tip.replaceChildren(describe(found, false));
+  tip.hidden = false;
+  const top = canvas.offsetTop + y, w = tip.offsetWidth;
+  tip.style.left = `${Math.max(4, x + 16 + w > W ? x - w - 12 : x + 16)}px`;
+  tip.style.top = `${top + 18}px`;
+};
+const pin = (found) => {
+  pinned.hidden = !found;
+  pinned.replaceChildren();
+  if (!found) return;
+  pinned.append(describe(found, true));
+  const op = found.lane && found.k !== undefined ? found.lane.i[found.k] : found.fault ? found.fault.i : null;
+  const target = op !== null && $(`op-${op}`) ? `op-${op}` : found.fault && $(`fault-${found.fault.id}`) ? `fault-${found.fault.id}` : found.violation ? `violation-${found.violation.n}` : null;
+  if (target) { const a = element('a', 'Read it below'); a.href = `#${target}`; pinned.append(a); }
+};
 
-  /* The last place whose number is <= x, or -1. */
-  const lastAtMost = (column, x) => {
-    let low = 0, high = column.length;
-    while (low < high) {
-      const mid = (low + high) >> 1;
-      if (column[mid] <= x) low = mid + 1; else high = mid;
-    }
-    return low - 1;
-  };
+// ---- the hand -----------------------------------------------------------------------------------------------------
 
-  // ---- words --------------------------------------------------------------------------------------------------------
-
-  const clock = (us, step = 1000) => {
-    const digits = step >= 1e6 ? 0 : step >= 1e5 ? 1 : step >= 1e4 ? 2 : step >= 1e3 ? 3 : 6;
-    const sign = us < 0 ? '−' : '', s = Math.abs(us) / 1e6;
-    if (END <= 60e6) return `${sign}${s.toFixed(digits)} s`;
-    const rounded = Number(s.toFixed(digits));
-    const rest = (rounded % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, '0');
-    const minutes = Math.floor(rounded / 60);
-    return minutes < 60 ? `${sign}${minutes}:${rest}` : `${sign}${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${rest}`;
-  };
-  const lasting = (us) => us < 1000 ? `${us.toFixed(0)} µs` : us < 1e4 ? `${(us / 1e3).toFixed(1)} ms` : us < 1e6 ? `${(us / 1e3).toFixed(0)} ms`
-    : us < 60e6 ? `${(us / 1e6).toFixed(2)} s` : `${Math.floor(us / 60e6)} min ${Math.round(us % 60e6 / 1e6)} s`;
-  const zxid = (high, low) => high < 0 ? '–' : `0x${high.toString(16)}${low.toString(16).padStart(8, '0')}`;
-  const text = (table, place) => place < 0 ? 'left out here; it is in the history' : table[place];
-  const known = (number) => number < 0 ? '–' : String(number);
-
-  // ---- colours ------------------------------------------------------------------------------------------------------
-
-  let C = {}, patterns = {}, font = '';
-  const hatch = (draw, colour, size = 7) => {
-    const tile = document.createElement('canvas');
-    tile.width = tile.height = size;
-    const t = tile.getContext('2d');
-    t.strokeStyle = t.fillStyle = colour;
-    t.lineWidth = 1.3;
-    draw(t, size);
-    return g.createPattern(tile, 'repeat');
-  };
-  const line = (...points) => (t) => { t.beginPath(); for (let i = 0; i < points.length; i += 4) { t.moveTo(points[i], points[i + 1]); t.lineTo(points[i + 2], points[i + 3]); } t.stroke(); };
-  const dots = (t) => { t.fillRect(1, 1, 2, 2); t.fillRect(4.5, 4.5, 2, 2); };
-  const readColours = () => {
-    const style = getComputedStyle(document.documentElement);
-    for (const name of ['paper', 'sheet', 'ink', 'dim', 'line', 'faint', 'gold', 'good', 'bad', 'looking', 'fault', 'fault-faint', 'empty', 'on-epoch', 'link'])
-      C[name] = style.getPropertyValue(`--${name}`).trim();
-    C.epochs = [0, 1, 2, 3, 4, 5].map((i) => style.getPropertyValue(`--e${i}`).trim());
-    font = getComputedStyle(document.body).fontFamily;
-    patterns = {
-      cut: hatch(line(-1, 8, 8, -1, -4, 4, 4, -4, 3, 11, 11, 3), C.fault),
-      down: hatch((t, n) => { t.globalAlpha = 0.75; t.fillRect(0, 0, n, n); }, C.fault),
-      paused: hatch(line(2, 0, 2, 7), C.fault),
-      clock: hatch(dots, C.fault),
-      poor: hatch(line(0, 3, 7, 3), C.fault),
-      other: hatch(line(-1, -1, 8, 8), C.fault),
-      asleep: hatch(line(2, 0, 2, 7), C.ink),
-    };
-  };
-  const epochColour = (e) => e < 0 ? C.looking : C.epochs[e % 6];
-
-  // ---- layout and view ----------------------------------------------------------------------------------------------
-
-  const AXIS = 24, PHASE = 20, BAR = 26, STRIP = 13, GAP = 10;
-  let W = 0, H = 0, GUT = 0, throneY = 0, clientsY = 0, scale = 1;
-  let view = [0, END];
-  let marker = null, cursor = null, chosen = null, choice = null, at = null;
-
-  const layout = () => {
-    W = stage.clientWidth;
-    GUT = W < 640 ? 58 : 104;
-    let y = AXIS + PHASE + 6;
-    throneY = y;
-    y += BAR + GAP + 4;
-    for (const lane of lanes) {
-      lane.y = y;
-      lane.height = BAR + 3 + lane.rows * (STRIP + 1) + 4;
-      y += lane.height + GAP;
-    }
-    clientsY = y;
-    if (hasClients) y += 44;
-    H = y + 4;
-    canvas.dataset.gutter = GUT; canvas.dataset.lanes = lanes.map((lane) => lane.y).join(' ');
-    scale = window.devicePixelRatio || 1;
-    canvas.width = Math.round(W * scale); canvas.height = Math.round(H * scale); canvas.style.height = `${H}px`;
-    overview.width = Math.round(W * scale); overview.height = Math.round(34 * scale);
-  };
-  const X = (t) => GUT + (t - view[0]) / (view[1] - view[0]) * (W - GUT);
-  const T = (x) => view[0] + (x - GUT) / (W - GUT) * (view[1] - view[0]);
-  const OX = (t) => GUT + t / END * (W - GUT - 1);
-  const OT = (x) => Math.min(END, Math.max(0, (x - GUT) / (W - GUT - 1) * END));
-
-  const setView = (from, until) => {
-    const span = Math.min(END, Math.max(MIN_SPAN, until - from));
-    const start = Math.min(END - span, Math.max(0, (from + until - span) / 2));
-    view = [start, start + span];
-    schedule();
-  };
-  const zoom = (factor, x = (GUT + W) / 2) => {
-    const t = T(x), span = Math.min(END, Math.max(MIN_SPAN, (view[1] - view[0]) * factor));
-    const share = (x - GUT) / (W - GUT);
-    setView(t - span * share, t + span * (1 - share));
-  };
-  const pan = (share) => { const d = (view[1] - view[0]) * share; setView(view[0] + d, view[1] + d); };
-  const show = (from, until) => {
-    const span = until > from ? until - from : 0;
-    const around = Math.max(span * 0.35, Math.min(END / 10, 750e3));
-    setView(from - around, (until > from ? until : from) + around);
-  };
-
-  // ---- drawing ------------------------------------------------------------------------------------------------------
-
-  let asked = false;
-  const schedule = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
-  const fitted = (words, x, y, room, colour, bold) => {
-    g.font = `${bold ? '600 ' : ''}11px ${font}`;
-    if (room < 12 || g.measureText(words).width > room) return false;
-    g.fillStyle = colour;
-    g.fillText(words, x, y);
-    return true;
-  };
-  const crown = (x, y, size) => {
-    const u = size / 12;
-    g.beginPath();
-    [[0, 1.5], [3, 4], [6, 0], [9, 4], [12, 1.5], [11, 8], [1, 8]].forEach(([a, b], i) => i ? g.lineTo(x + a * u, y + b * u) : g.moveTo(x + a * u, y + b * u));
-    g.closePath();
-    g.fill();
-  };
-
-  const drawLane = (lane) => {
-    const { t, s, e, n, y } = lane, base = y + BAR;
-    for (const { fault } of lane.faults) {
-      const a = X(fault.t[0]), b = X(fault.t[3]);
-      if (b < GUT || a > W) continue;
-      g.globalAlpha = 0.5;
-      g.fillStyle = C['fault-faint'];
-      g.fillRect(a, y - 3, Math.max(b - a, 1), lane.height + 3);
-      g.globalAlpha = 1;
-    }
-    g.fillStyle = C.line;
-    g.fillRect(GUT, base, W - GUT, 1);
-    let last = -1, rank = -1;
-    for (let k = Math.max(0, lastAtMost(t, view[0])); k < n && t[k] <= view[1]; k++) {
-      const x0 = Math.max(GUT - 2, X(t[k])), x1 = Math.min(W + 2, k + 1 < n ? X(t[k + 1]) : X(END));
-      if (x1 < GUT) continue;
-      const state = s[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
-      const r = (established ? 5 : RANK[role]) + phase / 10, pixel = Math.floor(x0), width = x1 - x0;
-      if (width < 1 && pixel === last && r <= rank) continue;
-      rank = pixel === last ? Math.max(r, rank) : r;
-      last = Math.floor(x1) > pixel ? -1 : pixel;
-      const w = Math.max(width, 1);
-      if (role === 0) {
-        g.strokeStyle = C.dim;
-        g.lineWidth = 1.5;
-        g.setLineDash([1.5, 3.5]);
-        g.beginPath(); g.moveTo(x0, y + BAR / 2); g.lineTo(x0 + w, y + BAR / 2); g.stroke();
-        g.setLineDash([]);
-        if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
-        continue;
-      }
-      const height = role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase], top = base - height;
-      const colour = role < 3 ? C.looking : epochColour(e[k]);
-      g.fillStyle = colour;
-      g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
-      g.fillRect(x0, top, w, height);
-      g.globalAlpha = 1;
-      if (established) {
-        g.fillStyle = C.gold;
-        g.fillRect(x0, top, w, 3);
-        const room = w - 8;
-        if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${e[k]}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(e[k]), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
-      } else if (phase >= 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
-      if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height); }
-    }
-    for (const { fault, row } of lane.faults) {
-      const [a, b, c, d] = fault.t.map(X);
-      if (d < GUT || a > W) continue;
-      const top = base + 4 + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
-      const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
-      g.fillStyle = C['fault-faint'];
-      g.fillRect(x0, top, x1 - x0, STRIP);
-      const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
-      if (s1 > s0) { g.fillStyle = p; g.globalAlpha = 0.75; g.fillRect(s0, top, s1 - s0, STRIP); g.globalAlpha = 1; }
-      g.strokeStyle = C.fault; g.lineWidth = 1;
-      if (x1 - x0 > 3) g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
-      g.font = `600 10px ${font}`;
-      const words = `${fault.kind} ${fault.id}`, wide = g.measureText(words).width;
-      if (x1 - x0 > wide + 10) {
-        g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
-        g.fillStyle = C.ink; g.fillText(words, x0 + 5.5, top + STRIP / 2 + 0.5);
-      }
-      if (fault.group === 'paused' && s1 > s0) { g.fillStyle = patterns.asleep; g.globalAlpha = 0.55; g.fillRect(s0, y, s1 - s0, BAR); g.globalAlpha = 1; }
-    }
-    if (chosen && chosen.lane === lane && chosen.k < n) {
-      const x0 = X(t[chosen.k]), x1 = chosen.k + 1 < n ? X(t[chosen.k + 1]) : X(END);
-      g.strokeStyle = C.ink; g.lineWidth = 2;
-      g.strokeRect(x0, y - 2, Math.max(x1 - x0, 2), BAR + 4);
-    }
-  };
-
-  const drawThrone = () => {
-    let last = -1;
-    for (const [a, b] of D.empty) {
-      const x0 = X(a), x1 = X(b);
-      if (x1 < GUT || x0 > W) continue;
-      if (x1 - x0 < 5) {
-        if (Math.floor(x0) === last) continue;
-        last = Math.floor(x0);
-        g.fillStyle = C.empty; g.fillRect(x0, throneY + BAR - 4, Math.max(x1 - x0, 1), 4);
-        continue;
-      }
-      g.strokeStyle = C.empty; g.lineWidth = 1.2; g.setLineDash([4, 3]);
-      g.strokeRect(x0 + 0.6, throneY + 0.6, x1 - x0 - 1.2, BAR - 1.2);
-      g.setLineDash([]);
-      const from = Math.max(x0, GUT), room = Math.min(x1, W) - from - 8;
-      fitted(`empty ${lasting(b - a)}`, from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true) || fitted(lasting(b - a), from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true);
-    }
-    const pixels = [-1, -1];
-    for (const r of reigns) {
-      const x0 = Math.max(X(r.a), GUT - 2), x1 = Math.min(X(r.b), W + 2);
-      if (x1 < GUT || x0 > W) continue;
-      const wrong = shared(r);
-      if (x1 - x0 < 1 && Math.floor(x0) === pixels[r.row] && !wrong) continue;
-      pixels[r.row] = Math.floor(x0);
-      const h = BAR * r.height, y = throneY + r.row * h, w = Math.max(x1 - x0, 1);
-      g.fillStyle = epochColour(r.e);
-      g.fillRect(x0, y, w, r.height < 1 ? h - 1 : h);
-      if (wrong) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
-      else if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, y, 0.75, h); }
-      const name = D.hosts[r.h].name;
-      fitted(`epoch ${r.e} · ${name}`, x0 + 6, y + h / 2 + 0.5, w - 9, C['on-epoch'], true) || fitted(`${r.e} ${name}`, x0 + 4, y + h / 2 + 0.5, w - 6, C['on-epoch'], true) || fitted(String(r.e), x0 + 3, y + h / 2 + 0.5, w - 4, C['on-epoch'], true);
-    }
-  };
-
-  const drawClients = () => {
-    if (!hasClients) return;
-    const bin = clients.bin_us, per = Math.max(1, Math.ceil(3 * (view[1] - view[0]) / (W - GUT) / bin));
-    const groups = [];
-    let most = 1;
-    for (let k = Math.max(0, lastAtMost(clients.n, view[0] / bin - 1)); k < clients.n.length && clients.n[k] * bin <= view[1]; k++) {
-      const at = Math.floor(clients.n[k] / per);
-      if (!groups.length || groups[groups.length - 1][0] !== at) groups.push([at, 0, 0, 0]);
-      const group = groups[groups.length - 1];
-      group[1] += clients.ok[k]; group[2] += clients.fail[k]; group[3] += clients.unknown[k];
-      most = Math.max(most, group[1], group[2] + group[3]);
-    }
-    const middle = clientsY + 24, up = 20 / most, down = 12 / most;
-    g.fillStyle = C.line; g.fillRect(GUT, middle, W - GUT, 1);
-    for (const [at, ok, fail, unknown] of groups) {
-      const x = X(at * per * bin), w = Math.max(1, X((at + 1) * per * bin) - x - 0.6);
-      g.fillStyle = C.dim; g.globalAlpha = 0.6; g.fillRect(x, middle - ok * up, w, ok * up); g.globalAlpha = 1;
-      g.fillStyle = C.bad; g.fillRect(x, middle + 1, w, fail * down);
-      g.fillStyle = C.fault; g.fillRect(x, middle + 1 + fail * down, w, unknown * down);
-    }
-  };
-
-  const STEPS = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400].map((s) => s * 1e6);
-  const drawAxis = () => {
-    const step = STEPS.find((s) => s / (view[1] - view[0]) * (W - GUT) > 76) || STEPS[STEPS.length - 1];
-    g.font = `11px ${font}`;
-    g.textAlign = 'center';
-    for (let t = Math.ceil(view[0] / step) * step; t <= view[1]; t += step) {
-      const x = X(t);
-      g.fillStyle = C.line; g.fillRect(x, AXIS - 5, 1, H);
-      g.fillStyle = C.dim; if (x > GUT + 16 && x < W - 22) g.fillText(clock(t, step), x, 11);
-    }
-    g.textAlign = 'left';
-    D.phases.forEach((phase, i) => {
-      const a = X(phase.t), b = i + 1 < D.phases.length ? X(D.phases[i + 1].t) : X(END);
-      if (b < GUT || a > W) return;
-      const x0 = Math.max(a, GUT), x1 = Math.min(b, W);
-      if (x1 - x0 > 2) { g.fillStyle = i % 2 ? C.line : C.faint; g.fillRect(x0, AXIS, x1 - x0, PHASE - 4); }
-      fitted(phase.name, x0 + 6, AXIS + 8.5, x1 - x0 - 8, C.ink, true);
-      if (a >= GUT) { g.strokeStyle = C.dim; g.lineWidth = 1; g.setLineDash([2, 3]); g.beginPath(); g.moveTo(Math.round(a) + 0.5, AXIS); g.lineTo(Math.round(a) + 0.5, H); g.stroke(); g.setLineDash([]); }
-    });
-  };
-
-  const flag = (t, words, colour) => {
-    const x = X(t);
-    if (x < GUT || x > W) return;
-    g.fillStyle = colour; g.fillRect(x - 0.75, AXIS - 2, 1.5, H);
-    g.font = `600 11px ${font}`;
-    const w = g.measureText(words).width + 10, left = Math.min(x - 1, W - w);
-    g.fillRect(left, 2, w, 17);
-    g.fillStyle = C.paper; g.fillText(words, left + 5, 11);
-  };
-
-  const drawGutter = () => {
-    g.fillStyle = C.sheet; g.fillRect(0, 0, GUT, H);
-    g.fillStyle = C.line; g.fillRect(GUT - 1, AXIS, 1, H);
-    const label = (words, y, colour, size, bold) => {
-      g.font = `${bold ? '600 ' : ''}${size}px ${font}`; g.fillStyle = colour;
-      let shown = words;
-      while (shown.length > 2 && g.measureText(shown).width > GUT - 20) shown = `${shown.slice(0, -2)}…`;
-      g.fillText(shown, 12, y);
-    };
-    g.fillStyle = C.gold; crown(12, throneY + 8, 13);
-    if (GUT > 70) { g.font = `600 12px ${font}`; g.fillStyle = C.ink; g.fillText('throne', 31, throneY + 13.5); }
-    for (const lane of lanes) {
-      label(lane.host.name, lane.y + 9, C.ink, 13, true);
-      label(`sid ${lane.host.sid || '?'}${lane.host.role === 'observer' ? ' observer' : ''}`, lane.y + 25, C.dim, 11);
-      if (chosen && chosen.lane === lane) { g.fillStyle = C.ink; g.fillRect(4, lane.y, 3, BAR); }
-    }
-    if (hasClients) { label('writes', clientsY + 14, C.ink, 12, true); if (GUT > 70) label('ok ↑ not ↓', clientsY + 29, C.dim, 10.5); }
-  };
-
-  let overviewCache = null;
-  const drawOverview = () => {
-    if (!overviewCache) {
-      og.setTransform(scale, 0, 0, scale, 0, 0);
-      og.fillStyle = C.sheet; og.fillRect(0, 0, W, 34);
-      D.phases.forEach((phase, i) => { og.fillStyle = i % 2 ? C.line : C.faint; og.fillRect(OX(phase.t), 0, W, 34); });
-      og.fillStyle = C.sheet; og.fillRect(OX(END), 0, W, 34);
-      let last = -1;
-      for (const r of reigns) {
-        const x = OX(r.a), w = OX(r.b) - x;
-        if (w < 0.5 && Math.floor(x) === last) continue;
-        last = Math.floor(x);
-        og.fillStyle = epochColour(r.e); og.fillRect(x, 9, Math.max(w - 0.5, 0.7), 16);
-      }
-      og.fillStyle = C.fault;
-      for (const fault of D.faults) og.fillRect(OX(fault.t[0]), 28, Math.max(OX(fault.t[3]) - OX(fault.t[0]), 1), 3);
-      og.fillStyle = C.bad;
-      for (const v of D.violations) og.fillRect(OX(v.t) - 1, 0, 2, 34);
-      og.fillStyle = C.dim; og.font = `11px ${font}`; og.textBaseline = 'middle'; og.fillText(GUT > 70 ? 'whole run' : 'all', 12, 17);
-      overviewCache = document.createElement('canvas');
-      overviewCache.width = overview.width; overviewCache.height = overview.height;
-      overviewCache.getContext('2d').drawImage(overview, 0, 0);
-    }
-    og.setTransform(1, 0, 0, 1, 0, 0);
-    og.drawImage(overviewCache, 0, 0);
-    og.setTransform(scale, 0, 0, scale, 0, 0);
-    const [from, until] = choice && choice.overview ? [Math.min(choice.a, choice.b), Math.max(choice.a, choice.b)] : view;
-    const a = OX(from), b = Math.max(OX(until), a + 3);
-    og.globalAlpha = 0.62; og.fillStyle = C.sheet; og.fillRect(GUT, 0, a - GUT, 34); og.fillRect(b, 0, W - b, 34); og.globalAlpha = 1;
-    og.strokeStyle = C.ink; og.lineWidth = 1.5; og.strokeRect(a + 0.75, 1, b - a - 1.5, 32);
-  };
-
-  const draw = () => {
-    const began = performance.now();
-    g.setTransform(scale, 0, 0, scale, 0, 0);
-    g.textBaseline = 'middle'; g.textAlign = 'left';
-    g.fillStyle = C.sheet; g.fillRect(0, 0, W, H);
-    drawAxis();
-    for (const lane of lanes) drawLane(lane);
-    drawThrone();
-    drawClients();
-    if (choice && !choice.overview) { g.fillStyle = C.link; g.globalAlpha = 0.18; const a = X(Math.min(choice.a, choice.b)); g.fillRect(a, AXIS, X(Math.max(choice.a, choice.b)) - a, H); g.globalAlpha = 1; }
-    for (const v of D.violations) flag(v.t, `✕ ${v.n}`, C.bad);
-    if (marker !== null) flag(marker, clock(marker), C.ink);
-    if (cursor !== null && cursor >= view[0] && cursor <= view[1]) { g.fillStyle = C.ink; g.globalAlpha = 0.45; g.fillRect(X(cursor), AXIS, 1, H); g.globalAlpha = 1; }
-    drawGutter();
-    drawOverview();
-    canvas.dataset.from = view[0]; canvas.dataset.until = view[1];
-    $('window').textContent = `${clock(view[0])} to ${clock(view[1])}, ${lasting(view[1] - view[0])}`;
-    performance.measure('draw', { start: began, end: performance.now() });
-  };
-
-  // ---- what is under the pointer ------------------------------------------------------------------------------------
-
-  const hit = (x, y) => {
-    if (x < GUT) return null;
-    const t = T(x);
-    for (const v of D.violations) if (y < AXIS && Math.abs(X(v.t) - x) < 14) return { violation: v };
-    if (y >= throneY && y < throneY + BAR) {
-      const row = y - throneY < BAR / 2 ? 0 : 1;
-      return pick(reigns.filter((r) => r.a <= t && t <= r.b), (r) => r.row === row, 'reign') || pick(D.empty.filter(([a, b]) => a <= t && t <= b), () => true, 'gap');
-    }
-    for (const lane of lanes) {
-      if (y < lane.y - 3 || y > lane.y + lane.height) continue;
-      if (y > lane.y + BAR + 3) {
-        const row = Math.floor((y - lane.y - BAR - 4) / (STRIP + 1));
-        const found = lane.faults.find((f) => f.row === row && X(f.fault.t[0]) - 2 <= x && x <= Math.max(X(f.fault.t[3]), X(f.fault.t[0]) + 2) + 2);
-        if (found) return { fault: found.fault, lane };
-      }
-      const k = lastAtMost(lane.t, t);
-      return k < 0 ? null : { lane, k };
-    }
-    for (const phase of D.phases.slice().reverse()) if (y >= AXIS && y < AXIS + PHASE && phase.t <= t) return { phase };
-    return null;
-  };
-  const pick = (items, better, name) => items.length ? { [name]: items.find(better) || items[0] } : null;
-
-  const element = (tag, words, name) => { const e = document.createElement(tag); if (words !== undefined) e.textContent = words; if (name) e.className = name; return e; };
-  const card = (title, rows, reason) => {
-    const box = element('div', undefined, 'card'), head = element('p');
-    head.append(element('b', title));
-    box.append(head);
-    if (reason) box.append(element('p', reason, 'reason'));
-    const table = element('table');
-    for (const [name, words] of rows) { if (words === '' || words === '–') continue; const row = element('tr'); row.append(element('td', name), element('td', words)); table.append(row); }
-    box.append(table);
-    return box;
-  };
-  const describe = (found, whole) => {
-    if (found.violation) return card(`Violation ${found.violation.n}: ${found.violation.promise}`, [['at', clock(found.violation.t)]], found.violation.message);
-    if (found.phase) return card(`Phase ${found.phase.name}`, [['from', clock(found.phase.t)], ['with', found.phase.more]]);
-    if (found.gap) return card('The throne is empty', [['from', clock(found.gap[0])], ['to', clock(found.gap[1])], ['for', lasting(found.gap[1] - found.gap[0])]]);
-    if (found.reign) {
-      const r = found.reign;
-      return card(`Epoch ${r.e}: ${D.hosts[r.h].name} is the established leader`, [['from', clock(r.a)], ['to', clock(r.b)], ['for', lasting(r.b - r.a)], ['shared with', shared(r) ? [...holders.get(r.e)].filter((h) => h !== r.h).map((h) => D.hosts[h].name).join(' ') : '']]);
-    }
-    if (found.fault) {
-      const f = found.fault, peers = f.from[found.lane.h];
-      return card(`${f.kind} ${f.id}`, [['op', String(f.i)], [`${found.lane.host.name} from`, peers ? peers.join(' ') : ''], ['with', f.what], ['asked', clock(f.t[0])], ['verified', f.t[1] > f.t[0] ? `after ${lasting(f.t[1] - f.t[0])}` : 'not'], ['undo asked', clock(f.t[2])], ['over', clock(f.t[3])], ['hosts', f.hosts.map((h) => D.hosts[h].name).join(' ')]]);
-    }
-    const { lane: l, k } = found, role = l.s[k] % 10, phase = Math.floor(l.s[k] % 100 / 10);
-    const until = k + 1 < l.n ? l.t[k + 1] : END;
-    const evidence = text(D.evidence, l.x[k]);
-    const rows = [['op', String(l.i[k])], ['at', `${clock(l.t[k], 1)}${l.d[k] ? ` ± ${lasting(l.d[k])}` : ''}, for ${lasting(until - l.t[k])}`]];
-    if (role >= 2) rows.push(['epoch', known(l.e[k])], ['round', known(l.r[k])], ['leader', known(l.l[k])], ['accepted, current', `${known(l.a[k])}, ${known(l.c[k])}`], ['last zxid', zxid(l.zh[k], l.zl[k])], ['vote', text(D.texts, l.v[k])], ['evidence', whole || evidence.length < 260 ? evidence : `${evidence.slice(0, 260)} …`]);
-    const title = `${l.host.name}: ${ROLES[role]}${role >= 2 && PHASES[phase] ? ` in ${PHASES[phase]}` : ''}${l.s[k] >= 100 ? ', established' : ''}`;
-    return card(title, rows, role === 1 ? '' : text(D.texts, l.w[k]));
-  };
-  const showTip = (found, x, y) => {
-    if (!found) { tip.hidden = true; return; }
-    tip.replaceChildren(describe(found, false));
-    tip.hidden = false;
-    const top = canvas.offsetTop + y, w = tip.offsetWidth;
-    tip.style.left = `${Math.max(4, x + 16 + w > W ? x - w - 12 : x + 16)}px`;
-    tip.style.top = `${top + 18}px`;
-  };
-  const pin = (found) => {
-    pinned.hidden = !found;
-    pinned.replaceChildren();
-    if (!found) return;
-    pinned.append(describe(found, true));
-    const op = found.lane && found.k !== undefined ? found.lane.i[found.k] : found.fault ? found.fault.i : null;
-    const target = op !== null && $(`op-${op}`) ? `op-${op}` : found.fault && $(`fault-${found.fault.id}`) ? `fault-${found.fault.id}` : found.violation ? `violation-${found.violation.n}` : null;
-    if (target) { const a = element('a', 'Read it below'); a.href = `#${target}`; pinned.append(a); }
-  };
-
-  // ---- the hand -----------------------------------------------------------------------------------------------------
-
-  const place = (event, of) => { const box = of.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
-  let armed = false, held = null;
-  canvas.addEventListener('pointerdown', (event) => {
-    if (event.button) return;
-    const [x, y] = place(event, canvas);
-    if (x < GUT) return;
-    canvas.setPointerCapture(event.pointerId);
-    held = { x, y, view: view.slice(), moved: false, choosing: event.shiftKey || y < AXIS };
-    if (held.choosing) canvas.classList.add('choosing');
-  });
-  canvas.addEventListener('pointermove', (event) => {
-    if (event.movementX || event.movementY) armed = true;
-    const [x, y] = place(event, canvas);
-    at = [x, y];
-    if (held) {
-      held.moved ||= Math.abs(x - held.x) > 3;
-      if (!held.moved) return;
-      tip.hidden = true;
-      if (held.choosing) choice = { a: T(held.x), b: T(Math.max(GUT, Math.min(W, x))) };
-      else { canvas.classList.add('panning'); const d = (held.x - x) / (W - GUT) * (held.view[1] - held.view[0]); setView(held.view[0] + d, held.view[1] + d); }
-      schedule();
-      return;
-    }
-    cursor = x >= GUT ? T(x) : null;
-    showTip(hit(x, y), x, y);
-    schedule();
-  });
-  const release = (event) => {
-    if (!held) return;
-    canvas.classList.remove('panning', 'choosing');
-    if (choice) setView(Math.min(choice.a, choice.b), Math.max(choice.a, choice.b));
-    else if (!held.moved && event.type === 'pointerup') {
-      const found = hit(...place(event, canvas));
-      chosen = found && found.k !== undefined ? found : null;
-      pin(found);
-    }
-    held = choice = null;
-    schedule();
-  };
-  canvas.addEventListener('pointerup', release);
-  canvas.addEventListener('pointercancel', release);
-  canvas.addEventListener('pointerleave', () => { armed = false; cursor = null; tip.hidden = true; schedule(); });
-  canvas.addEventListener('dblclick', (event) => zoom(0.35, place(event, canvas)[0]));
-  // A page that is being scrolled past the timeline scrolls on: the wheel zooms once the pointer has moved over it.
-  window.addEventListener('wheel', (event) => { if (event.target !== canvas) armed = false; }, { passive: true });
-  canvas.addEventListener('wheel', (event) => {
-    if (!(armed || event.ctrlKey || document.activeElement === canvas)) return;
-    const unit = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
-    const along = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
-    const [x] = place(event, canvas);
-    if (Math.abs(along) > Math.abs(event.deltaY) || event.shiftKey) pan(along * unit / (W - GUT));
-    else if (event.deltaY > 0 && view[1] - view[0] >= END && !event.ctrlKey) return;
-    else zoom(Math.exp(event.deltaY * unit * 0.0018), Math.max(GUT, x));
-    event.preventDefault();
+const place = (event, of) => { const box = of.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
+let armed = false, held = null;
+canvas.addEventListener('pointerdown', (event) => {
+  if (event.button) return;
+  const [x, y] = place(event, canvas);
+  if (x < GUT) return;
+  canvas.setPointerCapture(event.pointerId);
+  held = { x, y, view: view.slice(), moved: false, choosing: event.shiftKey || y < AXIS };
+  if (held.choosing) canvas.classList.add('choosing');
+});
+canvas.addEventListener('pointermove', (event) => {
+  if (event.movementX || event.movementY) armed = true;
+  const [x, y] = place(event, canvas);
+  at = [x, y];
+  if (held) {
+    held.moved ||= Math.abs(x - held.x) > 3;
+    if (!held.moved) return;
     tip.hidden = true;
-  }, { passive: false });
-
-  overview.addEventListener('pointerdown', (event) => {
-    overview.setPointerCapture(event.pointerId);
-    const t = OT(place(event, overview)[0]);
-    choice = { a: t, b: t, overview: true };
-  });
-  overview.addEventListener('pointermove', (event) => { if (choice && choice.overview) { choice.b = OT(place(event, overview)[0]); schedule(); } });
-  overview.addEventListener('pointerup', () => {
-    if (!choice) return;
-    const [a, b] = [Math.min(choice.a, choice.b), Math.max(choice.a, choice.b)], half = (view[1] - view[0]) / 2;
-    choice = null;
-    if (OX(b) - OX(a) > 3) setView(a, b); else setView(a - half, a + half);
-  });
-
-  // ---- the keys -----------------------------------------------------------------------------------------------------
-
-  const middle = () => (view[0] + view[1]) / 2;
-  const choose = (lane, k) => {
-    chosen = { lane, k };
-    const t = lane.t[k];
-    if (t < view[0] || t > view[1]) setView(t - (view[1] - view[0]) / 2, t + (view[1] - view[0]) / 2);
-    pin(chosen);
+    if (held.choosing) choice = { a: T(held.x), b: T(Math.max(GUT, Math.min(W, x))) };
+    else { canvas.classList.add('panning'); const d = (held.x - x) / (W - GUT) * (held.view[1] - held.view[0]); setView(held.view[0] + d, held.view[1] + d); }
     schedule();
-  };
-  const step = (by) => {
-    if (!chosen || !chosen.lane) { const lane = lanes.find((l) => l.n); if (lane) choose(lane, Math.max(0, lastAtMost(lane.t, view[0]))); return; }
-    const k = chosen.k + by;
-    if (k >= 0 && k < chosen.lane.n) choose(chosen.lane, k);
-  };
-  const changeLane = (by) => {
-    const from = chosen ? lanes.indexOf(chosen.lane) : by > 0 ? -1 : lanes.length;
-    const t = chosen ? chosen.lane.t[chosen.k] : middle();
-    for (let i = from + by; i >= 0 && i < lanes.length; i += by) if (lanes[i].n) { choose(lanes[i], Math.max(0, lastAtMost(lanes[i].t, t))); return; }
-  };
-  let reignAt = -1, violationAt = -1;
-  const toReign = (by) => {
-    if (!reigns.length) return;
-    reignAt = reignAt < 0 ? (by > 0 ? 0 : reigns.length - 1) : Math.min(reigns.length - 1, Math.max(0, reignAt + by));
-    const r = reigns[reignAt], before = D.empty.find(([, b]) => b === r.a);
-    marker = r.a;
-    show(before && before[0] > 0 ? before[0] : r.a, r.a + Math.min(r.b - r.a, 2e6));
-    pin({ reign: r });
-  };
-  const toViolation = (n) => {
-    const found = D.violations.findIndex((v) => v.n === n);
-    if (found < 0) return;
-    violationAt = found;
-    marker = null;
-    show(D.violations[found].t, D.violations[found].t);
-    pin({ violation: D.violations[found] });
-  };
-  const actions = {
-    in: () => zoom(0.6, chosen ? Math.min(W, Math.max(GUT, X(chosen.lane.t[chosen.k]))) : undefined), out: () => zoom(1 / 0.6), left: () => pan(-0.2), right: () => pan(0.2),
-    all: () => { marker = null; setView(0, END); }, next: () => toReign(1), previous: () => toReign(-1),
-    violation: () => { if (D.violations.length) toViolation(D.violations[(violationAt + 1) % D.violations.length].n); },
-  };
-  const keys = {
-    '+': actions.in, '=': actions.in, '-': actions.out, '_': actions.out, ArrowLeft: actions.left, ArrowRight: actions.right,
-    PageUp: () => pan(-0.9), PageDown: () => pan(0.9), Home: () => setView(0, view[1] - view[0]), End: () => setView(END - (view[1] - view[0]), END), '0': actions.all,
-    ArrowUp: () => changeLane(-1), ArrowDown: () => changeLane(1), ',': () => step(-1), '.': () => step(1), n: actions.next, p: actions.previous, v: actions.violation,
-    Escape: () => { chosen = marker = null; tip.hidden = true; pin(null); schedule(); },
-  };
-  canvas.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    return;
+  }
+  cursor = x >= GUT ? T(x) : null;
+  showTip(hit(x, y), x, y);
+  schedule();
+});
+const release = (event) => {
+  if (!held) return;
+  canvas.classList.remove('panning', 'choosing');
+  if (choice) setView(Math.min(choice.a, choice.b), Math.max(choice.a, choice.b));
+  else if (!held.moved && event.type === 'pointerup') {
+    const found = hit(...place(event, canvas));
+    chosen = found && found.k !== undefined ? found : null;
+    pin(found);
+  }
+  held = choice = null;
+  schedule();
+};
+canvas.addEventListener('pointerup', release);
+canvas.addEventListener('pointercancel', release);
+canvas.addEventListener('pointerleave', () => { armed = false; cursor = null; tip.hidden = true; schedule(); });
+canvas.addEventListener('dblclick', (event) => zoom(0.35, place(event, canvas)[0]));
+// A page that is being scrolled past the timeline scrolls on: the wheel zooms once the pointer has moved over it.
+window.addEventListener('wheel', (event) => { if (event.target !== canvas) armed = false; }, { passive: true });
+canvas.addEventListener('wheel', (event) => {
+  if (!(armed || event.ctrlKey || document.activeElement === canvas)) return;
+  const unit = event.deltaMode === 1 ? 16 : event.deltaMode === 2 ? 400 : 1;
+  const along = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
+  const [x] = place(event, canvas);
+  if (Math.abs(along) > Math.abs(event.deltaY) || event.shiftKey) pan(along * unit / (W - GUT));
+  else if (event.deltaY > 0 && view[1] - view[0] >= END && !event.ctrlKey) return;
+  else zoom(Math.exp(event.deltaY * unit * 0.0018), Math.max(GUT, x));
+  event.preventDefault();
+  tip.hidden = true;
+}, { passive: false });
+
+overview.addEventListener('pointerdown', (event) => {
+  overview.setPointerCapture(event.pointerId);
+  const t = OT(place(event, overview)[0]);
+  choice = { a: t, b: t, overview: true };
+});
+overview.addEventListener('pointermove', (event) => { if (choice && choice.overview) { choice.b = OT(place(event, overview)[0]); schedule(); } });
+overview.addEventListener('pointerup', () => {
+  if (!choice) return;
+  const [a, b] = [Math.min(choice.a, choice.b), Math.max(choice.a, choice.b)], half = (view[1] - view[0]) / 2;
+  choice = null;
+  if (OX(b) - OX(a) > 3) setView(a, b); else setView(a - half, a + half);
+});
+
+// ---- the keys -----------------------------------------------------------------------------------------------------
+
+const middle = () => (view[0] + view[1]) / 2;
+const choose = (lane, k) => {
+  chosen = { lane, k };
+  const t = lane.t[k];
+  if (t < view[0] || t > view[1]) setView(t - (view[1] - view[0]) / 2, t + (view[1] - view[0]) / 2);
+  pin(chosen);
+  schedule();
+};
+const step = (by) => {
+  if (!chosen || !chosen.lane) { const lane = lanes.find((l) => l.n); if (lane) choose(lane, Math.max(0, lastAtMost(lane.t, view[0]))); return; }
+  const k = chosen.k + by;
+  if (k >= 0 && k < chosen.lane.n) choose(chosen.lane, k);
+};
+const changeLane = (by) => {
+  const from = chosen ? lanes.indexOf(chosen.lane) : by > 0 ? -1 : lanes.length;
+  const t = chosen ? chosen.lane.t[chosen.k] : middle();
+  for (let i = from + by; i >= 0 && i < lanes.length; i += by) if (lanes[i].n) { choose(lanes[i], Math.max(0, lastAtMost(lanes[i].t, t))); return; }
+};
+let reignAt = -1, violationAt = -1;
+const toReign = (by) => {
+  if (!reigns.length) return;
+  reignAt = reignAt < 0 ? (by > 0 ? 0 : reigns.length - 1) : Math.min(reigns.length - 1, Math.max(0, reignAt + by));
+  const r = reigns[reignAt], before = D.empty.find(([, b]) => b === r.a);
+  marker = r.a;
+  show(before && before[0] > 0 ? before[0] : r.a, r.a + Math.min(r.b - r.a, 2e6));
+  pin({ reign: r });
+};
+const toViolation = (n) => {
+  const found = D.violations.findIndex((v) => v.n === n);
+  if (found < 0) return;
+  violationAt = found;
+  marker = null;
+  show(D.violations[found].t, D.violations[found].t);
+  pin({ violation: D.violations[found] });
+};
+const actions = {
+  in: () => zoom(0.6, chosen ? Math.min(W, Math.max(GUT, X(chosen.lane.t[chosen.k]))) : undefined), out: () => zoom(1 / 0.6), left: () => pan(-0.2), right: () => pan(0.2),
+  all: () => { marker = null; setView(0, END); }, next: () => toReign(1), previous: () => toReign(-1),
+  violation: () => { if (D.violations.length) toViolation(D.violations[(violationAt + 1) % D.violations.length].n); },
+};
+const keys = {
+  '+': actions.in, '=': actions.in, '-': actions.out, '_': actions.out, ArrowLeft: actions.left, ArrowRight: actions.right,
+  PageUp: () => pan(-0.9), PageDown: () => pan(0.9), Home: () => setView(0, view[1] - view[0]), End: () => setView(END - (view[1] - view[0]), END), '0': actions.all,
+  ArrowUp: () => changeLane(-1), ArrowDown: () => changeLane(1), ',': () => step(-1), '.': () => step(1), n: actions.next, p: actions.previous, v: actions.violation,
+  Escape: () => { chosen = marker = null; tip.hidden = true; pin(null); schedule(); },
+};
+canvas.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+document.querySelector('.tools').addEventListener('click', (event) => { const name = event.target.dataset.do; if (name) actions[name](); });
+
+// ---- links from the page ------------------------------------------------------------------------------------------
+
+document.addEventListener('click', (event) => {
+  const link = event.target.closest('a[href="#timeline"][data-from], a[data-violation]');
+  if (link) {
     event.preventDefault();
-    keys[event.key]();
-  });
-  document.querySelector('.tools').addEventListener('click', (event) => { const name = event.target.dataset.do; if (name) actions[name](); });
+    if (link.dataset.violation) toViolation(Number(link.dataset.violation));
+    else { marker = Number(link.dataset.from); show(marker, Number(link.dataset.to || marker)); }
+    $('timeline').scrollIntoView();
+    canvas.focus({ preventScroll: true });
+  }
+});
+const openTarget = () => {
+  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const inside = target && target.querySelector('details');
+  if (inside) inside.open = true;
+};
+window.addEventListener('hashchange', openTarget);
+$('copy').addEventListener('click', async () => {
+  const words = $('rerun').textContent;
+  try { await navigator.clipboard.writeText(words); } catch {
+    getSelection().selectAllChildren($('rerun'));
+    document.execCommand('copy');
+  }
+  $('copy').textContent = 'Copied';
+  setTimeout(() => { $('copy').textContent = 'Copy'; }, 1500);
+});
 
-  // ---- links from the page ------------------------------------------------------------------------------------------
+// ---- light, dark, paper -------------------------------------------------------------------------------------------
 
-  document.addEventListener('click', (event) => {
-    const link = event.target.closest('a[href="#timeline"][data-from], a[data-violation]');
-    if (link) {
-      event.preventDefault();
-      if (link.dataset.violation) toViolation(Number(link.dataset.violation));
-      else { marker = Number(link.dataset.from); show(marker, Number(link.dataset.to || marker)); }
-      $('timeline').scrollIntoView();
-      canvas.focus({ preventScroll: true });
-    }
-  });
-  const openTarget = () => {
-    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const inside = target && target.querySelector('details');
-    if (inside) inside.open = true;
-  };
-  window.addEventListener('hashchange', openTarget);
-  $('copy').addEventListener('click', async () => {
-    const words = $('rerun').textContent;
-    try { await navigator.clipboard.writeText(words); } catch {
-      getSelection().selectAllChildren($('rerun'));
-      document.execCommand('copy');
-    }
-    $('copy').textContent = 'Copied';
-    setTimeout(() => { $('copy').textContent = 'Copy'; }, 1500);
-  });
-
-  // ---- light, dark, paper -------------------------------------------------------------------------------------------
-
-  const redress = () => { readColours(); overviewCache = null; layout(); draw(); };
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redress);
-  const onPaper = (paper) => { document.documentElement.classList.toggle('print', paper); redress(); };
-  matchMedia('print').addEventListener('change', (event) => onPaper(event.matches));
-  window.addEventListener('beforeprint', () => onPaper(true));
-  window.addEventListener('afterprint', () => onPaper(false));
-  new ResizeObserver(() => { if (stage.clientWidth !== W) redress(); }).observe(stage);
-  redress();
-  openTarget();
-  performance.mark('drawn');
-})();
+const redress = () => { readColours(); overviewCache = null; layout(); draw(); };
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redress);
+const onPaper = (paper) => { document.documentElement.classList.toggle('print', paper); redress(); };
+matchMedia('print').addEventListener('change', (event) => onPaper(event.matches));
+window.addEventListener('beforeprint', () => onPaper(true));
+window.addEventListener('afterprint', () => onPaper(false));
+new ResizeObserver(() => { if (stage.clientWidth !== W) redress(); }).observe(stage);
+redress();
+openTarget();
+performance.mark('drawn');
