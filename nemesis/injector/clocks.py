@@ -34,6 +34,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -112,8 +113,9 @@ class Clock:
         return environment
 
     def started(self, start: Optional[int]) -> None:
-        """A server process is up, and its library was loaded at `start`."""
+        """A server process is up, and its library was loaded at `start`: from now on the faults in force bend it."""
         self.start = start
+        self.bend = Bend(time.time_ns(), 0, self._rate())
         self.write()
 
     def reset(self) -> None:
@@ -149,10 +151,8 @@ class Clock:
         lead = self.bend.lead_at(now)
         if self.mode == "wall" and change["change"] == "jump":
             self.level -= round(change["offset_ms"] * 1e6)
-        left = [other for other in self.faults.values() if other["change"] != "jump"]
-        if left:
-            rate = left[-1]["rate"] if left[-1]["change"] == "skew" else 0.0
-            self.bend = Bend(now, lead, rate)
+        if self._lasting():
+            self.bend = Bend(now, lead, self._rate())
         else:
             self.level = self.level if self.mode == "wall" else max(self.level, lead)
             self.bend = Bend(now, self.level, 1.0)
@@ -165,8 +165,18 @@ class Clock:
 
     def strobe_ms(self) -> Optional[float]:
         """How long the clock stands still before it leaps, if a strobe is in force."""
-        changes = [change for change in self.faults.values() if change["change"] != "jump"]
-        return changes[-1]["period_ms"] if changes and changes[-1]["change"] == "strobe" else None
+        lasting = self._lasting()
+        return lasting[-1]["period_ms"] if lasting and lasting[-1]["change"] == "strobe" else None
+
+    def _lasting(self) -> List[Dict[str, Any]]:
+        """The changes in force that change the rate; a jump is over as soon as it is done."""
+        return [change for change in self.faults.values() if change["change"] != "jump"]
+
+    def _rate(self) -> float:
+        lasting = self._lasting()
+        if not lasting:
+            return 1.0
+        return float(lasting[-1]["rate"]) if lasting[-1]["change"] == "skew" else 0.0
 
     def write(self) -> None:
         # Before the library's start is known only a rate of 1 can be written without a jump.
@@ -235,10 +245,12 @@ class Reading(NamedTuple):
     monotonic: int
 
 
-_PROBE = (
-    "import time, json; print(json.dumps({'wall_ns': time.time_ns(), 'monotonic_ns': time.monotonic_ns()}), flush=True)"
-)
-_PROBE_TWICE = "%s\nimport sys; sys.stdin.readline()\n%s" % (_PROBE, _PROBE)
+_PROBE = """
+import json, sys, time
+print("ready", flush=True)
+for line in sys.stdin:
+    print(json.dumps({"wall_ns": time.time_ns(), "monotonic_ns": time.monotonic_ns()}), flush=True)
+"""
 
 
 def probe(clock: Clock, pid: int, gap_s: float) -> Generator[float, None, List[Reading]]:
@@ -246,7 +258,7 @@ def probe(clock: Clock, pid: int, gap_s: float) -> Generator[float, None, List[R
     environment = dict(os.environ, **clock.environment())
     environment["FAKETIME_SHARED"] = "/faketime_sem_%d /faketime_shm_%d" % (pid, pid)
     process = subprocess.Popen(
-        [sys.executable, "-S", "-E", "-c", _PROBE_TWICE],
+        [sys.executable, "-S", "-E", "-c", _PROBE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -254,25 +266,19 @@ def probe(clock: Clock, pid: int, gap_s: float) -> Generator[float, None, List[R
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
     readings: List[Reading] = []
     try:
-        until, before, text = time.monotonic() + 5, time.time_ns(), b""
-        while len(readings) < 2:
-            text += os.read(process.stdout.fileno(), 4096) if _readable(process.stdout.fileno()) else b""
-            if b"\n" in text:
-                line, text = text.split(b"\n", 1)
-                said = json.loads(line)
-                readings.append(Reading(before, time.time_ns(), said["wall_ns"], said["monotonic_ns"]))
-                if len(readings) == 1:
-                    yield gap_s
-                    before = time.time_ns()
-                    process.stdin.write(b"\n")
-                    process.stdin.flush()
-            elif process.poll() is not None or time.monotonic() > until:
-                raise Refused("the clock's probe did not answer (%s)" % process.poll())
-            else:
-                yield 0.002
+        until = time.monotonic() + 5
+        yield from _line_of(process.stdout.fileno(), until)
+        for gap in (0.0, gap_s):
+            yield gap
+            before = time.time_ns()
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            said = json.loads((yield from _line_of(process.stdout.fileno(), until)))
+            readings.append(Reading(before, time.time_ns(), said["wall_ns"], said["monotonic_ns"]))
+    except (OSError, ValueError) as error:
+        raise Refused("the clock's probe failed: %s" % error) from None
     finally:
         process.kill()
         process.wait()
@@ -281,10 +287,19 @@ def probe(clock: Clock, pid: int, gap_s: float) -> Generator[float, None, List[R
     return readings
 
 
-def _readable(descriptor: int) -> bool:
-    import select
-
-    return bool(select.select([descriptor], [], [], 0)[0])
+def _line_of(descriptor: int, until: float) -> Generator[float, None, bytes]:
+    text = b""
+    while not text.endswith(b"\n"):
+        if select.select([descriptor], [], [], 0)[0]:
+            chunk = os.read(descriptor, 4096)
+            if not chunk:
+                raise OSError("it ended")
+            text += chunk
+        elif time.monotonic() > until:
+            raise OSError("it did not answer")
+        else:
+            yield 0.001
+    return text
 
 
 def judge(readings: List[Reading], clock: Clock, by: str) -> Dict[str, Any]:
@@ -296,8 +311,9 @@ def judge(readings: List[Reading], clock: Clock, by: str) -> Dict[str, Any]:
     first, second = readings
     true_gap = (second.before + second.after - first.before - first.after) / 2
     rate = (second.wall - first.wall) / true_gap
+    steep = max(1.0, clock.bend.rate)  # how much of the clock's time goes by in the blur of a reading
     lead = second.wall - (second.before + second.after) // 2
-    blur = (first.after - first.before + second.after - second.before) / 2 + 1e6
+    blur = steep * (first.after - first.before + second.after - second.before) / 2 + 1e6 * steep
     evidence = {
         "by": by,
         "lead_ms": round(lead / 1e6, 3),

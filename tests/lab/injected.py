@@ -94,7 +94,7 @@ def ensemble(hosts: int, lease_s: float = 30.0) -> Iterator[Ensemble]:
         yield Ensemble(lab, remotes, injectors, seen)
 
 
-# ---- packets -----------------------------------------------------------------------------------------------------------
+# ---- packets ----
 
 _PACKETS = """
 import collections, json, socket, sys, threading, time
@@ -110,7 +110,10 @@ for line in sys.stdin:
     order = json.loads(line)
     if "send" in order:
         for number in range(order["count"]):
-            sock.sendto(b"%016d" % number + b"x" * (order["size"] - 16), (order["send"], 9999))
+            try:
+                sock.sendto(b"%016d" % number + b"x" * (order["size"] - 16), (order["send"], 9999))
+            except PermissionError:
+                pass  # what a drop on the way out looks like to the sender of a datagram
             time.sleep(order["gap_s"])
         print(json.dumps("sent"), flush=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -35,7 +36,7 @@ def healed(three: Ensemble) -> Iterator[None]:
 
 
 def from_(three: Ensemble, host: str, **link: object) -> dict[str, object]:
-    return {address: link for address in three.addresses[host]}
+    return dict.fromkeys(three.addresses[host], link)
 
 
 def test_a_one_way_cut_drops_what_comes_from_one_host_and_nothing_else(three: Ensemble, packets: Packets) -> None:
@@ -94,12 +95,12 @@ def test_a_flapping_link_comes_and_goes_on_the_hosts_own_timer_and_says_when(thr
     wait_for(lambda: len(three.seen.named("n1", "toggle")) >= 5, "five toggles")
     verified = three.ask("n1", "undo", fault="f1")
     assert 0 < len(came) < 300
-    gaps = sum(after - before > 1 for before, after in zip(came, came[1:], strict=False))
+    gaps = sum(after - before > 1 for before, after in pairwise(came))
     assert gaps >= 2, "it came and went more than once"
     assert verified["toggles"] >= 5
     toggles = three.seen.named("n1", "toggle")
     assert [toggle["cut"] for toggle in toggles[:4]] == [False, True, False, True]
-    assert all(before["host_time"] < after["host_time"] for before, after in zip(toggles, toggles[1:], strict=False))
+    assert all(before["host_time"] < after["host_time"] for before, after in pairwise(toggles))
     assert len(packets.heard("n2", "n1", 50, all_of_it=True)) == 50, "and is whole when it is over"
 
 
