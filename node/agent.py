@@ -104,7 +104,7 @@ class Agent:
             await self.client_port.start()
         except BindError as error:
             self.stop(EXIT_PORT, str(error))
-        else:
+        if self.ended is None:
             self.begin()
         await self._end
         self.client_port.close()

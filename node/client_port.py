@@ -33,7 +33,7 @@ from node.jute import WireError
 from node.links import listen
 from node.server import Server
 
-MAX_CLIENTS = 1024
+MAX_CLIENTS = 256
 MAX_QUEUED = 64
 MAX_UNSENT = 4 * 1024 * 1024
 MAX_FRAME = 0xFFFFF

@@ -11,6 +11,9 @@ Rules:
     has said nothing yet; if all have, it is closed), the bytes that wait to be sent on a connection (`MAX_UNSENT`, and
     a snapshot's length on top), the time a hung-up connection may take to be flushed.
 4.  What is sent is handed to the kernel at once, in order.  A `HangUp` flushes; nothing is told about it later.
+5.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).
+    So a dial sends a fresh SYN every `max(1 s, tickTime)` as long as it lasts, and an election connection on which
+    something stays unacknowledged for tickTime x syncLimit is lost (TCP_USER_TIMEOUT), and will be dialled again.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ class Links:
         self.tell = tell
         self.log = log
         self.patience_s = config.tick_ms * config.sync_limit / 1000
+        self.attempt_s = max(1.0, config.tick_ms / 1000)
         self.conns: Dict[int, Link] = {}
         """Connections that the core knows, by id."""
         self.all: Dict[Link, None] = {}
@@ -132,13 +136,17 @@ class Links:
         loop = asyncio.get_running_loop()
         host, port = dial.address
         link = Link(self, dial.port, dial.conn)
+        deadline = loop.time() + dial.timeout_ms / 1000
         reason = ""
-        try:
-            await asyncio.wait_for(loop.create_connection(lambda: link, host, port), dial.timeout_ms / 1000)
-        except asyncio.TimeoutError:
-            reason = "no connection within %d ms" % dial.timeout_ms
-        except (OSError, UnicodeError, OverflowError, ValueError) as error:
-            reason = _reason(error)
+        while link.transport is None and not reason:
+            attempt_s = min(self.attempt_s, deadline - loop.time())
+            try:
+                await asyncio.wait_for(loop.create_connection(lambda: link, host, port), max(attempt_s, 0))
+            except asyncio.TimeoutError:
+                if loop.time() >= deadline:
+                    reason = "no connection within %d ms" % dial.timeout_ms
+            except (OSError, UnicodeError, OverflowError, ValueError) as error:
+                reason = _reason(error)
         if link.transport is None and self.dials.pop(dial.conn, None) is not None:
             self.tell(Lost(dial.conn, "cannot connect to server %d at %s:%d: %s" % (dial.sid, host, port, reason)))
 
@@ -187,6 +195,8 @@ class Link(asyncio.Protocol):
         self.peer = "%s:%d" % name[:2] if name else "?"
         sock: socket.socket = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.port == ELECTION:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.links.patience_s * 1000))
         if self.dialled:
             assert self.conn is not None
             if self.links.dials.pop(self.conn, None) is None:  # hung up while it was being dialled
