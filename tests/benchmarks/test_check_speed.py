@@ -1,7 +1,8 @@
 """How fast a history is checked, against decoding it alone, and in how much memory.
 
 The history is of one long run of five servers: of forty ops one is a server's or the nemesis's (a leader is cut off and
-steps down, the next one is elected, over and over), and the rest are clients'.  Judged as a ratio, since machines differ; the figures are printed.
+steps down, the next one is elected, over and over), and the rest are clients'.  Judged as a ratio of processor times,
+since machines differ; the figures are printed.
 """
 
 from __future__ import annotations

@@ -76,6 +76,7 @@ cuts = st.sampled_from(HOSTS).map(
 effects = st.one_of(
     cuts,
     st.sampled_from([{"down": ["n1"]}, {"down": ["n2", "n3"]}, {"paused": ["n3"]}, {"paused": ["n1", "n2"]}]),
+    st.sampled_from([{"drops": {"n1": ["n2", "n3"]}}, {"drops": {"n2": ["n1"], "n3": ["n1"]}}]),
     st.sampled_from([{"drops": {"n1": ["n2"]}}, {"degraded": {"n2": ["n3"]}}, {"clock": ["n2"]}]),
 )
 
