@@ -12,6 +12,7 @@ from node.events import (
     COMMIT,
     DIFF,
     FOLLOWERINFO,
+    INFORM,
     LEADERINFO,
     LEADING,
     LOOKING,
@@ -224,6 +225,28 @@ def test_disloyal_voters_end_the_attempt_when_no_quorum_is_left_without_them() -
     assert probe.server.role == LOOKING
 
 
+def test_a_voter_that_follows_after_all_is_not_disloyal() -> None:
+    """Its LOOKING messages may come late, or from before it changed its mind once more."""
+    probe = elected()
+    probe.advance(600)
+    probe.vote(1, LOOKING, 1, round=2)
+    conn = probe.learner(1)
+    probe.vote(1, LOOKING, 1, round=2)
+    probe.vote(2, LOOKING, 2, round=2)
+    assert probe.server.role == LEADING
+    probe.lose(conn)
+    probe.vote(1, LOOKING, 1, round=3)
+    assert probe.server.role == LOOKING
+
+
+def test_an_epoch_is_not_given_up_while_too_few_are_here_to_choose_another() -> None:
+    probe = elected(5, 5)
+    gone, here = probe.learner(1), probe.learner(2)
+    probe.lose(gone)
+    probe.ack_epoch(here, -1)
+    assert probe.server.role == LEADING
+
+
 def test_a_voter_still_in_its_finalize_wait_is_not_disloyal() -> None:
     probe = elected()
     for sid in (1, 2):
@@ -311,6 +334,20 @@ def test_outstanding_proposals_come_without_commit_and_their_acks_count_anew() -
     assert "commit-held" in probe.marks()
     probe.packet(late, ACK, z(1, 0))
     assert types(probe.packets(late))[-2:] == [UPTODATE, COMMIT]
+
+
+def test_an_observer_hears_of_a_transaction_when_it_is_committed() -> None:
+    """Section 5.5: outstanding proposals are for participants only; section 5.6: INFORM."""
+    probe, first = serving()
+    create(probe, 1)
+    observer = probe.learner(9, accepted=1, kind=OBSERVERINFO)
+    probe.ack_epoch(observer, -1)
+    probe.packet(observer, ACK, z(1, 0))
+    create(probe, 2)
+    assert types(probe.packets(observer)) == [LEADERINFO, DIFF, NEWLEADER, UPTODATE]
+    probe.packet(first, ACK, z(1, 1))
+    informed = probe.packets(observer)[-1]
+    assert (informed.type, packets.decode_txn(informed.data).zxid) == (INFORM, z(1, 1))
 
 
 def test_what_a_learner_acknowledged_before_it_came_again_does_not_count() -> None:
@@ -464,6 +501,7 @@ def test_an_idle_connection_is_nobody_and_observers_do_not_count() -> None:
         probe.advance(100)
         probe.packet(observer, PING, 0, b"")
     assert probe.server.role == LOOKING
+    assert probe.reports()[-1]["evidence"] == {"synced": [3]}
 
 
 def test_a_learner_that_waits_for_uptodate_may_be_silent_for_init_limit() -> None:
