@@ -1,0 +1,250 @@
+"""Connections over real sockets: what the core is told of them, and what peers may do to them (links.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from node.config import Config, Member
+from node.events import (
+    ELECTION,
+    PING,
+    QUORUM,
+    Accepted,
+    Connected,
+    Dial,
+    Event,
+    HangUp,
+    InitialMessage,
+    Lost,
+    Notification,
+    QuorumPacket,
+    Received,
+    Send,
+    SnapshotStream,
+)
+from node.links import MAX_ACCEPTED, MAX_UNSENT, Links
+from node.packets import encode_snapshot
+from node.wire import V1, encode
+
+DEADLINE_S = 30.0
+HELLO = InitialMessage(V1, 9, (("127.0.0.1", 3888),))
+VOTE = Notification(0, 1, 2, 3, 4, 2, "version=0")
+
+
+class World:
+    """Links without a core: what it would be told, and what is logged."""
+
+    def __init__(self, tick_ms: int) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+            ports = [first.getsockname()[1], second.getsockname()[1]]
+        self.ports = {ELECTION: ports[0], QUORUM: ports[1]}
+        self.config = Config(
+            sid=1, members=(Member(1, "127.0.0.1", ports[1], ports[0]),), tick_ms=tick_ms, sync_limit=1
+        )
+        self.told: list[Event] = []
+        self.lines: list[str] = []
+        self.links = Links(self.config, self.told.append, lambda level, text: self.lines.append(text))
+
+    async def connect(self, port: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.ports[port])
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def world(tick_ms: int = 60_000) -> AsyncIterator[World]:
+    it = World(tick_ms)
+    await it.links.start()
+    try:
+        yield it
+    finally:
+        it.links.close()
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(2 * DEADLINE_S):
+            await main()
+
+    asyncio.run(bounded())
+
+
+def test_an_accepted_connection_is_told_with_its_first_message_and_lost_once() -> None:
+    async def main() -> None:
+        async with world() as w:
+            _, writer = await w.connect(ELECTION)
+            data = encode(HELLO) + encode(VOTE)
+            for at in range(len(data)):
+                assert w.told == [] or at >= len(encode(HELLO))
+                writer.write(data[at : at + 1])
+                await writer.drain()
+            await w.until(lambda: len(w.told) == 3)
+            assert w.told == [Accepted(2, ELECTION), Received(2, HELLO), Received(2, VOTE)]
+            writer.close()
+            await w.until(lambda: len(w.told) == 4)
+            assert w.told[3] == Lost(2, "closed by the peer")
+            assert w.lines == []
+            assert not w.links.all
+
+    run(main)
+
+
+def test_a_dial_is_answered_once_and_connects_both_ways() -> None:
+    async def main() -> None:
+        async with world() as w:
+            w.links.dial(Dial(1, QUORUM, 1, ("127.0.0.1", w.ports[QUORUM]), 5000))
+            await w.until(lambda: w.told)
+            assert w.told == [Connected(1)]
+            ping = QuorumPacket(PING, 7, None)
+            w.links.send(Send(1, ping))
+            await w.until(lambda: len(w.told) == 3)
+            assert w.told[1:] == [Accepted(2, QUORUM), Received(2, ping)]
+            stream = encode_snapshot({"/a": bytes(200_000)})
+            w.links.send(Send(2, QuorumPacket(15, 9, None)))
+            w.links.send(Send(2, SnapshotStream(9, stream)))
+            w.links.hang_up(HangUp(2))
+            await w.until(lambda: len(w.told) == 6)
+            assert w.told[3:5] == [Received(1, QuorumPacket(15, 9, None)), Received(1, SnapshotStream(9, stream))]
+            assert w.told[5] == Lost(1, "closed by the peer")
+
+    run(main)
+
+
+def test_a_dial_that_fails_or_times_out_is_lost_once_and_one_hung_up_is_never_told() -> None:
+    async def main() -> None:
+        async with world() as w:
+            with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+                address = full.getsockname()
+                fillers = [socket.socket() for _ in range(4)]  # the backlog is full then, and further SYNs are dropped
+                for filler in fillers:
+                    filler.setblocking(False)
+                    filler.connect_ex(address)
+                w.links.dial(Dial(1, ELECTION, 3, address, 300))
+                w.links.dial(Dial(3, ELECTION, 3, address, 60_000))
+                await w.until(lambda: w.told)
+                assert w.told == [
+                    Lost(1, f"cannot connect to server 3 at 127.0.0.1:{address[1]}: no connection within 300 ms")
+                ]
+                w.links.hang_up(HangUp(3))
+                for filler in fillers:
+                    filler.close()
+            w.links.dial(Dial(5, ELECTION, 3, address, 5000))
+            w.links.dial(Dial(7, ELECTION, 3, ("no..host", 1), 20_000))
+            await w.until(lambda: len(w.told) == 3)
+            assert {event.conn for event in w.told[1:] if isinstance(event, Lost)} == {5, 7}
+            assert not w.links.dials
+            assert not w.links.conns
+
+    run(main)
+
+
+@pytest.mark.parametrize("sent", [b"", encode(HELLO)[:9], encode(HELLO)[:-1], encode(HELLO) + encode(VOTE)[:9]])
+def test_a_peer_that_stalls_is_closed_within_its_patience_with_one_line(sent: bytes) -> None:
+    """Section 1.4: the handshake's deadline; here half a frame has the same."""
+
+    async def main() -> None:
+        async with world(tick_ms=300) as w:
+            reader, writer = await w.connect(ELECTION)
+            writer.write(sent)
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            assert len(w.lines) == 1
+            assert "within 0.3 s" in w.lines[0]
+            writer.close()
+
+    run(main)
+
+
+def test_a_peer_that_said_all_it_began_may_be_silent_for_long() -> None:
+    async def main() -> None:
+        async with world(tick_ms=100) as w:
+            _, idle = await w.connect(ELECTION)
+            idle.write(encode(HELLO))
+            await w.until(lambda: len(w.told) == 2)
+            for _ in range(3):  # three strangers are put out meanwhile, each after the whole patience
+                reader, writer = await w.connect(QUORUM)
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+                writer.close()
+            assert len(w.told) == 2
+            assert len(w.lines) == 3
+            idle.close()
+
+    run(main)
+
+
+def test_a_peer_that_does_not_read_is_lost_at_a_bound_and_a_snapshot_may_pass_it() -> None:
+    async def main() -> None:
+        async with world() as w:
+            _, writer = await w.connect(QUORUM)
+            writer.write(encode(QuorumPacket(PING, 0, None)))
+            await w.until(lambda: len(w.told) == 2)
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            assert w.lines == []
+            packet = Send(2, QuorumPacket(PING, 0, bytes(1 << 20)))
+            for _ in range(20):
+                w.links.send(packet)
+            await w.until(lambda: len(w.told) == 3)
+            assert isinstance(w.told[2], Lost)
+            assert "it does not read" in w.told[2].reason
+            assert len(w.lines) == 1
+            writer.close()
+
+    run(main)
+
+
+def test_silent_strangers_make_room_for_a_newcomer() -> None:
+    async def main() -> None:
+        async with world() as w:
+            silent = [await w.connect(ELECTION) for _ in range(MAX_ACCEPTED + 20)]
+            _, writer = await w.connect(ELECTION)
+            writer.write(encode(HELLO))
+            await w.until(lambda: len(w.told) == 2)
+            assert w.told == [Accepted(2, ELECTION), Received(2, HELLO)]
+            await w.until(lambda: len(w.links.all) == MAX_ACCEPTED)
+            assert len(w.lines) == 21
+            for _, stranger in silent:
+                stranger.close()
+            writer.close()
+
+    run(main)
+
+
+def test_a_hung_up_peer_that_never_reads_is_cut_off_at_last() -> None:
+    async def main() -> None:
+        async with world(tick_ms=300) as w:
+            _, writer = await w.connect(QUORUM)
+            writer.write(encode(QuorumPacket(PING, 0, None)))
+            await w.until(lambda: len(w.told) == 2)
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            w.links.hang_up(HangUp(2))
+            assert w.links.all
+            await w.until(lambda: not w.links.all)
+            assert len(w.told) == 2
+            writer.close()
+
+    run(main)
+
+
+def test_listening_on_all_addresses_is_possible() -> None:
+    async def main() -> None:
+        w = World(1000)
+        links = Links(replace(w.config, listen_on_all_ips=True), w.told.append, lambda level, text: None)
+        await links.start()
+        try:
+            with socket.create_connection(("127.0.0.77", w.ports[ELECTION]), DEADLINE_S) as connection:
+                connection.sendall(encode(HELLO))
+                await w.until(lambda: len(w.told) == 2)
+        finally:
+            links.close()
+
+    run(main)
