@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from paramiko import Channel
 
 from harness.errors import ConnectionLost, ConnectionRefused, DeadlinePassed, HostError, UsageError
 from harness.lab import Lab
 from harness.ssh import GRACE_S, Process, Remote
-from harness.sshconnect import SESSIONS_MAX
+from harness.sshconnect import SESSIONS_MAX, Deadline
 from tests.harness.sshd import Sshd, make_key
 
 SLACK_S = 30.0
@@ -110,6 +111,36 @@ def test_a_stopped_session_is_given_up_at_the_deadline(sshd: Sshd, tmp_path: Pat
             calls[what]()
         with returns_within(0):
             remote.close()
+
+
+@pytest.mark.parametrize("what", ["run", "spawn", "get"])
+def test_a_session_that_stops_before_the_command_begins_is_given_up_at_the_deadline(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The channel is open, and the answer to `exec` never comes: paramiko waits for it without any bound."""
+    remote = Remote("here", sshd.config)
+    remote.connect()
+    connection = remote._connection
+    assert connection is not None
+    opened = connection.open_session
+
+    def open_and_stop(deadline: Deadline) -> Channel:
+        channel = opened(deadline)
+        sshd.signal_sessions(signal.SIGSTOP)
+        return channel
+
+    monkeypatch.setattr(connection, "open_session", open_and_stop)
+    calls: dict[str, Callable[[], object]] = {
+        "run": lambda: remote.run("true", deadline_s=1),
+        "spawn": lambda: remote.spawn("cat", deadline_s=1),
+        "get": lambda: remote.get("/etc/passwd", tmp_path / "got", deadline_s=1),
+    }
+    try:
+        with returns_within(1 + GRACE_S), pytest.raises(DeadlinePassed):
+            calls[what]()
+    finally:
+        sshd.signal_sessions(signal.SIGCONT)
+        remote.close()
 
 
 def test_a_session_that_stops_while_a_command_runs_is_given_up_at_the_deadline(sshd: Sshd, tmp_path: Path) -> None:
