@@ -35,6 +35,7 @@ from node.events import (
     Send,
     SnapshotStream,
     StoreEpoch,
+    TimerDue,
 )
 from tests.node.probe import Probe, durable, shape, txn, z
 
@@ -469,6 +470,22 @@ def test_learners_are_pinged_twice_a_tick() -> None:
     probe, conn = serving()
     pings = probe.packets(conn, probe.advance(400))
     assert [(p.type, p.data) for p in pings] == [(PING, None)] * 4
+
+
+def test_nobody_is_pinged_before_its_newleader() -> None:
+    """Section 5.8: a learner would take it for LEADERINFO, or for its synchronisation."""
+    probe = elected(5, 5)
+    conns = [probe.learner(1), probe.learner(2)]
+    probe.ack_epoch(conns[0], 0)
+    probe.advance(500)
+    assert [types(probe.packets(conn)) for conn in conns] == [[LEADERINFO], [LEADERINFO]]
+
+
+def test_a_timer_that_is_told_too_soon_is_not_due() -> None:
+    probe, conn = serving()
+    assert not probe.step(TimerDue("leader"))
+    assert not probe.step(TimerDue("no such timer"))
+    assert not probe.hung_up(conn)
 
 
 def test_a_leader_whose_followers_fell_silent_steps_down_within_sync_limit_and_a_tick() -> None:
