@@ -105,7 +105,8 @@ def apply(nodes: Dict[str, bytes], txn: Txn) -> None:
             nodes.pop(packets.decode_path(txn.record), None)
         elif txn.type == packets.SET_DATA:
             reader = Reader(txn.record, "SetDataTxn")
-            nodes[reader.string("path")] = reader.buffer("data") or b""
+            path = reader.string("path")
+            nodes[path] = reader.buffer("data") or b""
     except WireError:
         # The record was agreed on by a quorum: every server must pass over it alike.
         return

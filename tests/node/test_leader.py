@@ -394,6 +394,8 @@ def test_a_transaction_is_proposed_logged_and_committed_by_a_quorum() -> None:
     assert types(probe.packets(conn, effects)) == [COMMIT]
     assert Reply(7, 1, packets.CREATE, 0, z(1, 1), packets.encode_path("/c1")) in effects
     assert probe.server.database.nodes["/c1"] == b"v"
+    assert probe.server.leading is not None
+    assert not probe.server.leading.created
 
 
 def test_commits_go_in_the_order_of_zxids() -> None:
