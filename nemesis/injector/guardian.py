@@ -34,14 +34,10 @@ class Guard:
             finally:
                 os._exit(code)
         os.close(reading)
-        self._last = b""
 
     def tell(self, state: Dict[str, Any]) -> None:
         """What would have to be undone from now on.  Raises OSError when there is no guardian any more."""
-        line = json.dumps(state, sort_keys=True).encode() + b"\n"
-        if line != self._last:
-            os.write(self._writing, line)
-            self._last = line
+        os.write(self._writing, json.dumps(state).encode() + b"\n")
 
     def dismiss(self) -> None:
         """All is undone: nothing is left to guard."""

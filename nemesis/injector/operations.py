@@ -113,7 +113,7 @@ class Host:
 
     def _server(self, request: Dict[str, Any]) -> Server:
         name = request.get("name", "server")
-        if name not in self.servers:
+        if not isinstance(name, str) or name not in self.servers:
             raise Refused("no server %r was ever started here" % (name,))
         return self.servers[name]
 

@@ -53,7 +53,7 @@ class Connection:
         self.incoming = b""
         self.outgoing = bytearray()
         self.tails: Dict[str, Tail] = {}
-        self.draining: Dict[int, float] = {}
+        self.too_long = False  # we are inside a line that is too long, and drop it
 
 
 class Resident:
@@ -202,24 +202,21 @@ class Resident:
 
     def _do(self, number: int, request: Dict[str, Any], heard: int) -> None:
         began = time.monotonic_ns()
-        try:
-            operation = self._operation(request)
-        except (Refused, OSError) as error:
-            self._answer(number, heard, error=str(error))
-            return
 
         def then(verified: Dict[str, Any]) -> None:
             self._answer(number, heard, verified=verified, began=began, done=time.monotonic_ns())
 
-        self._start(operation, then, lambda error: self._answer(number, heard, error=error))
+        self._start(self._operation(request), then, lambda error: self._answer(number, heard, error=error))
 
     def _operation(self, request: Dict[str, Any]) -> Operation:
         do = request.get("do")
-        own = {
+        own: Dict[object, Callable[[Dict[str, Any]], Operation]] = {
             "ping": self._ping, "hello": self._hello, "tail": self._tail, "drain": self._drain,
             "shutdown": self._shutdown,
         }  # fmt: skip
-        return own[do](request) if do in own else self.host.operation(request)
+        if not isinstance(do, str):
+            raise Refused('a request needs a word in "do", not %r' % (do,))
+        return (yield from own[do](request) if do in own else self.host.operation(request))
 
     def _answer(
         self,
@@ -317,11 +314,14 @@ class Resident:
             return
         heard = time.monotonic_ns()
         connection.incoming += data
-        if len(connection.incoming) > LINE_MAX_BYTES and b"\n" not in connection.incoming:
-            self._push({"id": None, "ok": False, "error": "a line is longer than %d bytes" % LINE_MAX_BYTES})
-            self._drop()
-            return
         *lines, connection.incoming = connection.incoming.split(b"\n")
+        if lines and connection.too_long:
+            connection.too_long = False
+            lines = lines[1:]
+        if len(connection.incoming) > LINE_MAX_BYTES:
+            if not connection.too_long:
+                self._push({"id": None, "ok": False, "error": "a line is longer than %d bytes" % LINE_MAX_BYTES})
+            connection.too_long, connection.incoming = True, b""
         for line in lines:
             self.heard_at = time.monotonic()
             self.leases_lost = 0
