@@ -136,6 +136,13 @@ class Process:
         status = self._channel.exit_status if self._channel.status_event.is_set() else -1
         return None if status < 0 else status
 
+    def wait(self, deadline_s: float) -> int | None:
+        """Wait for the command's end: its exit status, or None when it is unknown.  It may come after the last line."""
+        if not self._channel.status_event.wait(deadline_s):
+            deadline = Deadline(deadline_s)
+            raise self._connection.failed("the command did not end", TimeoutError(), deadline, self.command)
+        return self.status
+
     @property
     def stderr(self) -> str:
         """The end of what the command said on standard error."""

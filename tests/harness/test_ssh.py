@@ -344,7 +344,10 @@ def test_a_resident_command_is_talked_to_in_lines(remote: Remote) -> None:
     assert not process.alive
     ended = remote.spawn("printf 'one\\nno newline'; exit 3")
     assert [ended.read_line(60), ended.read_line(60), ended.read_line(60)] == [b"one", b"no newline", None]
-    assert ended.status == 3
+    assert ended.wait(60) == ended.status == 3
+    until = time.monotonic() + SLACK_S
+    while not ended._channel.closed and time.monotonic() < until:
+        time.sleep(0.01)
     with pytest.raises(HostError, match="has ended"):
         ended.send_line(b"too late")
 
