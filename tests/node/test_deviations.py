@@ -1,0 +1,27 @@
+"""docs/deviations.md names methods that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import node.database
+import node.quorums
+import node.server
+import node.storage
+
+PLACES = {
+    "Database": node.database.Database,
+    "Hierarchical": node.quorums.Hierarchical,
+    "storage": node.storage,
+}
+
+
+def test_every_deviation_names_a_method_that_exists() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "deviations.md").read_text()
+    rows = [line.rsplit("|", 2)[1] for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert len(names) > 30
+    for name in names:
+        place, _, attribute = name.rpartition(".")
+        assert hasattr(PLACES[place] if place else node.server.Server, attribute), name
