@@ -162,7 +162,8 @@ def clocked(one: Ensemble, request: pytest.FixtureRequest) -> Ensemble:
 def written(one: Ensemble) -> list[dict[str, Any]]:
     """What the server has written of its clocks, at least one line of it just now."""
     count = len(_lines(one))
-    return wait_for(lambda: found if len(found := _lines(one)) > count else None, "the server writes its clocks")
+    wait_for(lambda: len(_lines(one)) > count, "the server writes its clocks")
+    return _lines(one)
 
 
 def _lines(one: Ensemble) -> list[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ NETEM = ("nft", "faketime", "netem")
 
 @pytest.mark.parametrize("act_s", [12.0, 20.0])
 @pytest.mark.parametrize("servers", [3, 5])
-def test_a_minute_holds_at_least_12_faults_of_at_least_7_kinds_whatever_the_seed(servers, act_s):
+def test_a_minute_holds_at_least_12_faults_of_at_least_7_kinds_whatever_the_seed(servers: int, act_s: float) -> None:
     for seed in range(300):
         faults = draw(seed, servers, 60.0, act_s=act_s).faults
         assert len(faults) >= 12, seed
@@ -35,7 +37,9 @@ def test_a_minute_holds_at_least_12_faults_of_at_least_7_kinds_whatever_the_seed
     st.sampled_from([(), ("nft",), ("faketime",), ("nft", "faketime"), NETEM]),
 )
 @settings(deadline=None)
-def test_every_schedule_keeps_its_rules(seed, servers, duration_s, detect_s, abilities):
+def test_every_schedule_keeps_its_rules(
+    seed: int, servers: int, duration_s: float, detect_s: float, abilities: tuple[str, ...]
+) -> None:
     drawn = draw(seed, servers, duration_s, abilities=abilities, detect_s=detect_s)
     assert parse(drawn.to_json()) == drawn
     for fault in drawn.faults:
@@ -49,7 +53,7 @@ def test_every_schedule_keeps_its_rules(seed, servers, duration_s, detect_s, abi
 
 
 @given(st.integers(0, 10_000), st.sampled_from([3, 5, 7]))
-def test_the_storm_has_gaps_in_which_a_leader_can_be_established(seed, servers):
+def test_the_storm_has_gaps_in_which_a_leader_can_be_established(seed: int, servers: int) -> None:
     drawn = draw(seed, servers, 60.0, settle_s=2.0)
     passing = [fault for fault in drawn.faults if fault.for_s is not None]
     quiet, over = [], drawn.calm_s
@@ -59,7 +63,7 @@ def test_the_storm_has_gaps_in_which_a_leader_can_be_established(seed, servers):
     assert sum(gap >= 1.5 for gap in quiet) >= 3
 
 
-def test_each_bout_of_the_storm_takes_the_leader_its_throne_for_longer_than_it_takes_to_notice():
+def test_each_bout_of_the_storm_takes_the_leader_its_throne_for_longer_than_it_takes_to_notice() -> None:
     for seed in range(50):
         drawn = draw(seed, 5, 60.0, detect_s=1.5)
         lasting = [
@@ -70,7 +74,7 @@ def test_each_bout_of_the_storm_takes_the_leader_its_throne_for_longer_than_it_t
         assert len(lasting) >= 4, seed
 
 
-def test_the_same_seed_draws_the_same_in_another_process_and_another_seed_another():
+def test_the_same_seed_draws_the_same_in_another_process_and_another_seed_another() -> None:
     script = "from nemesis.storm import draw; print(draw(7, 5).to_json())"
     texts = {
         subprocess.run(
@@ -88,19 +92,19 @@ def test_the_same_seed_draws_the_same_in_another_process_and_another_seed_anothe
     assert draw(8, 5).to_json() not in texts
 
 
-def test_only_the_kinds_that_were_asked_for_are_drawn():
+def test_only_the_kinds_that_were_asked_for_are_drawn() -> None:
     drawn = draw(1, 5, kinds=("pause", "loss"))
     assert {fault.kind for fault in drawn.faults} == {"pause", "loss"}
 
 
-def test_a_kind_that_no_host_can_do_is_refused_by_name():
+def test_a_kind_that_no_host_can_do_is_refused_by_name() -> None:
     with pytest.raises(ScheduleError, match="delay needs netem"):
         draw(1, 5, kinds=("delay",))
     with pytest.raises(ScheduleError, match="there is no kind 'meteor'"):
         draw(1, 5, kinds=("meteor",))
 
 
-def test_a_host_that_lacks_what_a_fault_needs_is_named_with_the_reason():
+def test_a_host_that_lacks_what_a_fault_needs_is_named_with_the_reason() -> None:
     drawn = draw(1, 5, abilities=NETEM, kinds=("delay", "kill"))
     refused = drawn.refusals({"n1": {"netem": ""}, "n2": {"netem": "this kernel has no netem"}})
     assert len(refused) == 1
@@ -108,14 +112,14 @@ def test_a_host_that_lacks_what_a_fault_needs_is_named_with_the_reason():
     assert refused[0].endswith("): this kernel has no netem")
 
 
-def test_too_short_or_too_small_is_refused_with_what_would_do():
+def test_too_short_or_too_small_is_refused_with_what_would_do() -> None:
     with pytest.raises(ScheduleError, match="take 20 s or more"):
         draw(1, 5, 10.0)
     with pytest.raises(ScheduleError, match="at least 3"):
         draw(1, 2)
 
 
-def test_steps_come_in_the_order_of_their_times_and_phases_cover_the_whole():
+def test_steps_come_in_the_order_of_their_times_and_phases_cover_the_whole() -> None:
     drawn = draw(3, 5)
     steps = drawn.steps()
     assert [step.at_s for step in steps] == sorted(step.at_s for step in steps)
@@ -125,13 +129,13 @@ def test_steps_come_in_the_order_of_their_times_and_phases_cover_the_whole():
     assert [name for _, name in drawn.phases()] == ["calm", "storm", "core", "all", "end"]
 
 
-def test_a_saved_schedule_is_read_again_as_it_was(tmp_path):
+def test_a_saved_schedule_is_read_again_as_it_was(tmp_path: Path) -> None:
     drawn = draw(11, 5)
     drawn.save(tmp_path / "schedule.json")
     assert schedules.load(tmp_path / "schedule.json") == drawn
 
 
-def document(**changes):
+def document(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     fault = {"id": "f1", "kind": "kill", "at_s": 5.0, "for_s": 1.0, "targets": "leader"}
     head = {"seed": 1, "servers": 3, "duration_s": 60, "calm_s": 3, "core_at_s": 36, "all_at_s": 48, "faults": [fault]}
     return head | changes, fault
@@ -148,7 +152,7 @@ def document(**changes):
         ({"at_s": 50.0, "for_s": None}, "s.json: fault f1: at_s: it goes on to 50 s"),
     ],
 )
-def test_a_wrong_fault_is_named_with_file_place_and_field(change, says):
+def test_a_wrong_fault_is_named_with_file_place_and_field(change: dict[str, Any], says: str) -> None:
     whole, fault = document()
     with pytest.raises(ScheduleError) as raised:
         parse(json.dumps(whole | {"faults": [fault | change]}), "s.json")
@@ -166,24 +170,24 @@ def test_a_wrong_fault_is_named_with_file_place_and_field(change, says):
         (json.dumps(document(faults=[document()[1], document()[1]])[0]), "s.json: two faults have the id 'f1'"),
     ],
 )
-def test_a_wrong_file_is_named_with_what_is_wrong(text, says):
+def test_a_wrong_file_is_named_with_what_is_wrong(text: str, says: str) -> None:
     with pytest.raises(ScheduleError) as raised:
         parse(text, "s.json")
     assert str(raised.value).startswith(says)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScheduleError, match=r"none\.json: No such file"):
         schedules.load(tmp_path / "none.json")
 
 
-def test_a_schedule_may_be_empty():
+def test_a_schedule_may_be_empty() -> None:
     empty = Schedule(seed=1, servers=3, duration_s=5, calm_s=1, core_at_s=2, all_at_s=3, faults=())
     assert parse(empty.to_json()) == empty
     assert empty.steps() == []
 
 
-def test_at_one_time_what_ends_comes_before_what_begins():
+def test_at_one_time_what_ends_comes_before_what_begins() -> None:
     first = Fault(id="f1", kind="kill", at_s=1.0, for_s=1.0, targets="leader")
     second = Fault(id="f2", kind="kill", at_s=2.0, for_s=1.0, targets="leader")
     both = Schedule(seed=1, servers=3, duration_s=9, calm_s=1, core_at_s=5, all_at_s=7, faults=(first, second))

@@ -15,22 +15,22 @@ FIVE = ("n1", "n2", "n3", "n4", "n5")
 VIEW = View(servers=FIVE, leader="n3", elected="n4", previous_leaders=("n2", "n1"))
 
 
-def chosen(word, view=VIEW, seed=1):
+def chosen(word: str, view: View = VIEW, seed: int = 1) -> Targets:
     return pick(word, view, rng_of(seed, "f1"))
 
 
-def test_the_leader_the_one_just_elected_and_the_previous_leader_are_whom_the_view_says():
+def test_the_leader_the_one_just_elected_and_the_previous_leader_are_whom_the_view_says() -> None:
     assert chosen("leader") == Targets(("n3",), "leader")
     assert chosen("elected") == Targets(("n4",), "elected")
     assert chosen("previous-leader") == Targets(("n2",), "previous-leader")
 
 
-def test_a_leader_who_leads_again_is_not_his_own_predecessor():
+def test_a_leader_who_leads_again_is_not_his_own_predecessor() -> None:
     view = View(servers=FIVE, leader="n2", previous_leaders=("n2", "n5"))
     assert chosen("previous-leader", view).hosts == ("n5",)
 
 
-def test_a_word_that_fits_nobody_falls_back_and_says_so():
+def test_a_word_that_fits_nobody_falls_back_and_says_so() -> None:
     hosts, reason = chosen("leader", View(servers=FIVE))
     assert len(hosts) == 1
     assert reason == "leader (nobody leads: a random one)"
@@ -39,13 +39,13 @@ def test_a_word_that_fits_nobody_falls_back_and_says_so():
     )
 
 
-def test_followers_are_all_but_the_leader():
+def test_followers_are_all_but_the_leader() -> None:
     assert chosen("followers").hosts == ("n1", "n2", "n4", "n5")
     assert chosen("follower").hosts != ("n3",)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_majorities_are_smallest_ones_with_or_without_the_leader_and_a_minority_leaves_one(seed):
+def test_majorities_are_smallest_ones_with_or_without_the_leader_and_a_minority_leaves_one(seed: int) -> None:
     assert len(chosen("majority", seed=seed).hosts) == 3
     assert len(chosen("majority-with-leader", seed=seed).hosts) == 3
     assert "n3" in chosen("majority-with-leader", seed=seed).hosts
@@ -54,14 +54,14 @@ def test_majorities_are_smallest_ones_with_or_without_the_leader_and_a_minority_
     assert len(chosen("minority", seed=seed).hosts) == 2
 
 
-def test_an_observer_counts_for_no_majority():
+def test_an_observer_counts_for_no_majority() -> None:
     view = View(servers=FIVE, leader="n3", observers=frozenset({"n1", "n5"}))
     for seed in range(20):
         assert set(chosen("majority", view, seed).hosts) <= {"n2", "n3", "n4"}
         assert len(chosen("majority", view, seed).hosts) == 2
 
 
-def test_one_that_runs_is_preferred_to_one_that_is_down():
+def test_one_that_runs_is_preferred_to_one_that_is_down() -> None:
     view = View(servers=FIVE, down=frozenset({"n1", "n2", "n3", "n4"}))
     assert chosen("random", view).hosts == ("n5",)
 
@@ -73,7 +73,9 @@ def test_one_that_runs_is_preferred_to_one_that_is_down():
     st.sets(st.sampled_from(FIVE)),
     st.none() | st.sampled_from(FIVE),
 )
-def test_no_word_ever_chooses_a_server_that_is_broken_for_good(word, seed, broken, down, leader):
+def test_no_word_ever_chooses_a_server_that_is_broken_for_good(
+    word: str, seed: int, broken: set[str], down: set[str], leader: str | None
+) -> None:
     view = View(servers=FIVE, leader=leader, down=frozenset(down), broken=frozenset(broken))
     hosts, _ = pick(word, view, rng_of(seed, "f2"))
     assert not set(hosts) & broken
@@ -82,18 +84,18 @@ def test_no_word_ever_chooses_a_server_that_is_broken_for_good(word, seed, broke
         assert hosts or word == "majority-without-leader" or not set(FIVE) - broken - {leader}
 
 
-def test_how_many_may_still_break_leaves_a_majority_whole():
+def test_how_many_may_still_break_leaves_a_majority_whole() -> None:
     assert View(servers=FIVE).may_break == 2
     assert View(servers=FIVE, broken=frozenset({"n1"})).may_break == 1
     assert View(servers=FIVE[:4]).may_break == 1
 
 
-def test_an_unknown_word_names_those_that_there_are():
+def test_an_unknown_word_names_those_that_there_are() -> None:
     with pytest.raises(ValueError, match="previous-leader"):
         chosen("boss")
 
 
-def test_the_same_seed_and_fault_choose_the_same_in_another_process():
+def test_the_same_seed_and_fault_choose_the_same_in_another_process() -> None:
     script = "from nemesis.targets import *; print(rng_of(7, 'f4').random(), rng_of(7, 'f5').random())"
     runs = {
         subprocess.run(
