@@ -27,7 +27,7 @@ from harness.ssh import Remote
 from harness.systems import Command, Place, System
 from harness.zkclient import Client, SocketLike, ZooKeeperError, four_letter_word
 
-SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=4, client_port=22181, quorum_port=22888, election_port=23888)
+SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888)
 _numbers = itertools.count()
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -81,10 +81,16 @@ class Servers:
         return self.processes[host].pid
 
     def kill(self, host: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal; after SIGKILL or SIGTERM also wait for the end."""
-        os.kill(self.pid(host), number)
+        """Send a signal, and wait for what it does: the end, or the stop of every thread (which takes a while)."""
+        pid = self.pid(host)
+        os.kill(pid, number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             self.processes[host].wait(20)
+        elif number == signal.SIGSTOP:
+            end = time.monotonic() + 20
+            while not _is_stopped(pid):
+                assert time.monotonic() < end, f"{host} does not stop"
+                time.sleep(0.002)
 
     def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
         place, port = self.places[host], self.systems[host].client_port
@@ -194,6 +200,11 @@ class LabServers(Servers):
     def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
         place, port = self.places[host], self.systems[host].client_port
         return self._remotes[host].forward(place.address, port, deadline_s)
+
+
+def _is_stopped(pid: int) -> bool:
+    tasks = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state == "T" for state in tasks)
 
 
 def _die_with_parent() -> None:
