@@ -7,8 +7,8 @@ simulator and the replayer.
 The rules of every world:
 
 1.  `now` is an integer number of nanoseconds on the server's own monotonic clock.  It never decreases.
-2.  Effects are performed one at a time, in their order, and a storage effect is durable (fsynced) before the next effect
-    is begun.  So `[StoreEpoch(...), Send(...)]` is the protocol's "on disk before it is said", and a crash may fall
+2.  Effects are performed one at a time, in their order, and a storage effect is durable (fsynced) before the next
+    effect is begun.  So `[StoreEpoch(...), Send(...)]` is the protocol's "on disk before it is said", and a crash may fall
     between any two effects.
 3.  A storage effect that fails ends the server (fail-stop): the rest of the effects are not performed.
 4.  Connections have ids.  The core numbers the connections that it dials 1, 3, 5, ...; the world numbers those that
@@ -56,7 +56,7 @@ PACKET_NAMES = {
 class InitialMessage(NamedTuple):
     """First message on an election connection, dialer to acceptor (QuorumCnxManager.InitialMessage).
 
-    `version` is -65536 (V1) or -65535 (V2); a 3.4 dialer sends only its sid, which is version 0 here, without addresses.
+    `version` is -65536 (V1) or -65535 (V2).  A 3.4 dialer sends only its sid: version 0 here, without addresses.
     """
 
     version: int
@@ -85,7 +85,7 @@ class QuorumPacket(NamedTuple):
 
 
 class SnapshotStream(NamedTuple):
-    """What follows a SNAP packet on the wire: a whole database, as the bytes from its session count to its signature."""
+    """What follows a SNAP packet on the wire: a whole database, from its session count to its signature."""
 
     zxid: int
     stream: bytes
@@ -109,7 +109,7 @@ class Txn(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Somebody dialled our `port`."""
+    """Somebody dialled our `port`.  The agent tells it with the first whole message, so that silent strangers never are."""
 
     conn: int
     port: str

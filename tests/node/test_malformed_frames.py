@@ -4,7 +4,7 @@ Each frame takes a connection of its own, since a malformed frame ends its conne
 lengths, unknown versions and sids, packets that are out of place, and peers that stall.  A frame's fate is checked: the
 server closes that connection, and writes one log line.  Meanwhile a client writes, and every write succeeds.
 
-`ONETHRONE_MALFORMED_FRAMES` says how many frames each port gets (default 3,000).  The full proof is
+`ONETHRONE_MALFORMED_FRAMES` says how many frames each port gets (default 2,000).  The full proof is
 
     ONETHRONE_MALFORMED_FRAMES=100000 pytest tests/node/test_malformed_frames.py --timeout 3600 -s
 """
@@ -28,7 +28,7 @@ from node.events import ACK, FOLLOWERINFO, PING, SNAP, InitialMessage, Notificat
 from node.wire import V1, V2, encode
 from tests.ensembles import SETTINGS, Servers
 
-FRAMES = int(os.environ.get("ONETHRONE_MALFORMED_FRAMES", "3000"))
+FRAMES = int(os.environ.get("ONETHRONE_MALFORMED_FRAMES", "2000"))
 WORKERS = 4
 STALL_SHARE = 0.02
 MEMORY_GROWTH_MAX = 8 * 1024 * 1024
