@@ -8,8 +8,8 @@ The rules of every world:
 
 1.  `now` is an integer number of nanoseconds on the server's own monotonic clock.  It never decreases.
 2.  Effects are performed one at a time, in their order, and a storage effect is durable (fsynced) before the next
-    effect is begun.  So `[StoreEpoch(...), Send(...)]` is the protocol's "on disk before it is said", and a crash may fall
-    between any two effects.
+    effect is begun.  So `[StoreEpoch(...), Send(...)]` is the protocol's "on disk before it is said", and a crash may
+    fall between any two effects.
 3.  A storage effect that fails ends the server (fail-stop): the rest of the effects are not performed.
 4.  Connections have ids.  The core numbers the connections that it dials 1, 3, 5, ...; the world numbers those that
     it accepts 2, 4, 6, ...  An id is never used twice in the life of a server process.
@@ -109,7 +109,7 @@ class Txn(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Somebody dialled our `port`.  The agent tells it with the first whole message, so that silent strangers never are."""
+    """Somebody dialled our `port`.  The agent tells it with the first whole message: not of silent strangers."""
 
     conn: int
     port: str
