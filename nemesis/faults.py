@@ -184,6 +184,14 @@ KINDS: dict[str, Kind] = {
             _degraded,
         ),
         Kind(
+            "slow",
+            "Packets of the links queue at their sender, and come late, at so many bytes a second.",
+            "tbf",
+            True,
+            {"bytes_per_s": Param("what one direction of a link carries", 100, 1e9)},
+            _degraded,
+        ),
+        Kind(
             "delay",
             "Packets of the links come late, by the delay and up to the jitter more or less.",
             "netem",

@@ -7,8 +7,8 @@ a resolved fault into one request per host; `undo` of the fault's id takes back 
 The rules:
 
 1.  A function of its arguments: no I/O.
-2.  A host drops, loses and slows down what *comes to* it, except for netem's kinds, which a kernel applies to what a
-    host *sends*: their grudge is turned round.
+2.  A host drops and loses what *comes to* it; queues (tbf, netem) a kernel applies to what a host *sends*, so for their
+    kinds the grudge is turned round.
 
 Example: n1, of three, is cut off from n2:
 
@@ -40,7 +40,7 @@ def orders(resolved: Resolved, addresses: Mapping[str, Sequence[str]]) -> dict[s
         return {host: {**_PROCESS[fault.kind], "fault": fault.id} for host in resolved.hosts}
     if fault.kind == "clock":
         return {host: {"do": "clock", "fault": fault.id, **fault.params} for host in resolved.hosts}
-    at_sender = KINDS[fault.kind].needs == "netem"
+    at_sender = KINDS[fault.kind].needs in ("netem", "tbf")
     grudge = _turned(resolved.grudge) if at_sender else resolved.grudge
     link: dict[str, Any] = {fault.kind: fault.params} if at_sender else _of_link(fault.kind, fault.params)
     flap = {"flap": dict(fault.params)} if fault.kind == "flap" else {}

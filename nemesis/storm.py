@@ -29,7 +29,7 @@ import msgspec
 from nemesis.faults import FREEZE, JUMP, KINDS, SKEW, STROBE, Fault
 from nemesis.schedule import Schedule, ScheduleError
 
-NFT, FAKETIME, NETEM = "nft", "faketime", "netem"
+NFT, TBF, FAKETIME, NETEM = "nft", "tbf", "faketime", "netem"
 
 MIN_DURATION_S = 20.0
 FAULTS_A_MINUTE = 18
@@ -77,6 +77,8 @@ OTHERS = (
     Card("loss", "leader", "isolate"),
     Card("rate", "", "shatter"),
     Card("rate", "leader", "isolate"),
+    Card("slow", "", "shatter"),
+    Card("slow", "leader", "isolate"),
     Card("delay", "", "shatter"),
     Card("delay", "leader", "isolate"),
     Card("reorder", "", "shatter"),
@@ -118,7 +120,7 @@ def draw(
     servers: int,
     duration_s: float = 60.0,
     *,
-    abilities: Collection[str] = (NFT, FAKETIME),
+    abilities: Collection[str] = (NFT, TBF, FAKETIME),
     kinds: Collection[str] = (),
     detect_s: float = 1.5,
     settle_s: float = 2.0,
@@ -222,6 +224,7 @@ def _params(rng: random.Random, card: Card) -> dict[str, Any]:
         "flap": {"cut_ms": _log(rng, 50, 800), "whole_ms": _log(rng, 50, 800)},
         "loss": {"percent": rng.choice((2, 5, 10, 20, 40))},
         "rate": {"bytes_per_s": _log(rng, 1_000, 50_000)},
+        "slow": {"bytes_per_s": _log(rng, 300, 20_000)},
         "delay": {"delay_ms": _log(rng, 5, 500), "jitter_ms": _log(rng, 1, 100)},
         "reorder": {"percent": rng.choice((5, 20, 50)), "delay_ms": _log(rng, 5, 100)},
         "duplicate": {"percent": rng.choice((5, 20, 50))},

@@ -11,8 +11,13 @@ from nemesis.injector.errors import Refused
 
 
 def probe(rules: net.Rules) -> Dict[str, str]:
-    """Tries our own table (with loss and rate), and looks for libfaketime and the kernel's netem."""
-    return {"nft": _nft(rules), "faketime": _faketime(), "netem": _netem()}
+    """Tries our own table (with loss and rate) and the kernel's queues, and looks for libfaketime."""
+    return {
+        "nft": _nft(rules),
+        "faketime": _faketime(),
+        "tbf": _queueing("tbf rate 1000bps burst 3000 limit 30000"),
+        "netem": _queueing("netem delay 1ms"),
+    }
 
 
 def _nft(rules: net.Rules) -> str:
@@ -31,19 +36,21 @@ def _faketime() -> str:
     return "" if clocks.library() else "libfaketime is not installed: apt install faketime"
 
 
-def _netem() -> str:
+def _queueing(words: str) -> str:
+    """Whether the kernel has the discipline: tried in a network namespace of its own."""
+    trial = "ip link set lo up && tc qdisc add dev lo root " + words
     try:
         tried = subprocess.run(
-            ["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "0ms"],
+            ["unshare", "--net", "sh", "-c", trial],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             timeout=5,
             check=False,
+            env=dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin", LC_ALL="C"),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return "tc cannot be run: %s; apt install iproute2" % error
+        return "it cannot be tried: %s" % error
     if tried.returncode == 0:
-        subprocess.run(["tc", "qdisc", "del", "dev", "lo", "root"], timeout=5, check=False)
-        return "the kernel has netem, but this injector cannot yet use it"
-    reason = tried.stderr.decode("utf-8", "replace").strip().splitlines()
-    return "this kernel has no netem (%s); a kernel with the module sch_netem is needed" % (reason[0] if reason else "")
+        return ""
+    said = tried.stderr.decode("utf-8", "replace").strip().splitlines()
+    return "this kernel has no %s (%s)" % (words.split(maxsplit=1)[0], said[0] if said else "tc failed")

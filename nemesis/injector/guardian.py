@@ -5,7 +5,9 @@ resident writes down what will have to be undone *before* it does it.  When the 
 resident is dead: the guardian undoes the last thing written, and after one more lease kills the servers, which nobody
 supervises now.
 
-One line is one whole state:  {"table": true, "servers": [[pid, started]], "clocks": [...], "folder": "..."}
+One line is one whole state:
+
+    {"table": true, "queues": ["eth0"], "servers": [[pid, started]], "clocks": [...], "files": [...]}
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import time
 from typing import Any, Dict, List
 
-from nemesis.injector import clocks, linux, net
+from nemesis.injector import clocks, linux, net, queues
 
 
 class Guard:
@@ -67,6 +69,8 @@ def heal(state: Dict[str, Any], lease_s: float) -> None:
     _say("the injector is gone: healing %s" % json.dumps(state))
     if state.get("table"):
         net.delete_table()
+    for device in state.get("queues", []):
+        queues.delete_root(device)
     for clock in state.get("clocks", []):
         try:
             clocks.heal_file(clock)

@@ -8,8 +8,8 @@ another and there is no instant without rules.
 The rules:
 
 1.  Only the table `inet onethrone` is touched.  It exists while a fault is in force, and not a moment longer.
-2.  Rules stand at priority -300, before those of a firewall, and only ever drop; loopback and the control path are
-    accepted first, for our chains alone.
+2.  Rules stand at priority -300, before those of a firewall, and drop, or say which queue a packet leaves by; loopback
+    and the control path are accepted first, for our chains alone.
 3.  Each rule carries a comment (fault, number, verb), by which it is found again when the table is read back, and adds
     to its fault's counter: how many packets a fault took is part of the evidence that it did anything.
 
@@ -28,7 +28,7 @@ import subprocess
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from nemesis.injector import TABLE
+from nemesis.injector import TABLE, queues
 from nemesis.injector.errors import Refused
 
 Link = Dict[str, Any]
@@ -220,7 +220,8 @@ class Rules:
             for number, (chain, match, verb) in enumerate(_matches(fault)):
                 comment = "%s %d %s" % (fault_id, number, verb)
                 expected.append(comment)
-                rules.append('%s %s counter name c_%s drop comment "%s"' % (chain, match, fault_id, comment))
+                deed = "meta priority set %s" % verb.split()[1] if verb.startswith("queue") else "drop"
+                rules.append('%s %s counter name c_%s %s comment "%s"' % (chain, match, fault_id, deed, comment))
         commands += ["add rule inet %s %s" % (TABLE, rule) for rule in rules]
         if gone is not None:
             commands.append("delete counter inet %s c_%s" % (TABLE, gone))
@@ -242,7 +243,10 @@ def _matches(fault: Fault) -> List[Tuple[str, str, str]]:
         return [("input", "", "isolate"), ("output", "", "isolate")]
     found = []
     for address, link in fault.links.items():
-        source = "%s saddr %s" % ("ip6" if ":" in address else "ip", address)
+        family = "ip6" if ":" in address else "ip"
+        source = "%s saddr %s" % (family, address)
+        if link.get("class"):
+            found.append(("output", "%s daddr %s" % (family, address), "queue %s" % link["class"]))
         if link.get("drop"):
             found.append(("input", source, "drop"))
         if link.get("loss_percent"):
@@ -257,8 +261,8 @@ def _matches(fault: Fault) -> List[Tuple[str, str, str]]:
 
 
 def _comments(listing: str) -> List[str]:
-    """Of the rules that drop, sorted."""
-    return sorted(re.findall(r' drop comment "([^"]*)"', listing))
+    """Of the rules that do something, sorted; those that only let pass have none."""
+    return sorted(re.findall(r' comment "([^"]*)"', listing))
 
 
 def _first_error(output: str) -> str:
@@ -266,7 +270,6 @@ def _first_error(output: str) -> str:
 
 
 LINK_VERBS = ("drop", "loss_percent", "bytes_per_s")
-NETEM_VERBS = ("delay", "reorder", "duplicate", "corrupt")
 
 
 def check_links(links: object) -> Dict[str, Link]:
@@ -279,8 +282,8 @@ def check_links(links: object) -> Dict[str, Link]:
             literal = str(ipaddress.ip_address(address))
         except ValueError:
             raise Refused("links: %r is not an IP address" % address) from None
-        if not isinstance(link, dict) or not link or set(link) - set(LINK_VERBS):
-            raise Refused("links: %s: has to hold one or more of %s" % (address, ", ".join(LINK_VERBS)))
+        if not isinstance(link, dict) or not link or set(link) - {*LINK_VERBS, *queues.VERBS}:
+            raise Refused("links: %s: has to hold one or more of %s" % (address, ", ".join(LINK_VERBS + queues.VERBS)))
         for verb in ("loss_percent", "bytes_per_s"):
             number = link.get(verb, 1)
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= 1e10:

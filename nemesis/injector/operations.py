@@ -5,7 +5,10 @@ The model.  A fault, by its id, holds things here: rules of the network, servers
 
     start       {"server": {"argv", "cwd", "env", "stdout", "stderr", "clock", "stop_s", "clck"}}    or none: as before
     stop        {"how": "stop" | "kill"}                    end the server for good, by no fault
-    net         {"fault", "links": {address: {"drop", "loss_percent", "bytes_per_s"}}, "flap": {"cut_ms", "whole_ms"}}
+    net         {"fault", "links": {address: what}, "flap": {"cut_ms", "whole_ms"}}
+                what comes from there:  {"drop": true}, {"loss_percent": 5}, {"bytes_per_s": 1000}
+                what goes there:        {"slow": {"bytes_per_s"}}, {"delay": {"delay_ms", "jitter_ms"}},
+                                        {"reorder": {"percent", "delay_ms"}}, {"duplicate" or "corrupt": {"percent"}}
     kill        {"fault", "how": "kill" | "stop", "isolate": bool}
     pause       {"fault"}
     clock       {"fault", "change", "offset_ms" | "rate" | "period_ms"}
@@ -27,9 +30,9 @@ import os
 import signal
 import socket
 import time
-from typing import Any, Callable, Dict, Generator, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
 
-from nemesis.injector import abilities, clocks, linux, net, tails
+from nemesis.injector import abilities, clocks, linux, net, queues, tails
 from nemesis.injector.errors import Refused
 from nemesis.injector.processes import Op, Server, check_definition
 
@@ -52,6 +55,7 @@ class Host:
         self._later = later
         self._guard = guard
         self.rules = net.Rules(folder)
+        self.queues = queues.Queues()
         self.servers: Dict[str, Server] = {}
         self._toggles: Dict[str, List[int]] = {}
 
@@ -127,11 +131,23 @@ class Host:
             if not all(isinstance(ms, (int, float)) and 10 <= ms <= 60_000 for ms in periods):
                 raise Refused("flap: cut_ms and whole_ms have to be from 10 to 60000")
         yield from ()
-        verified = self._set_net(fault_id, net.Fault(links))
+        verified = self._set_net(fault_id, net.Fault(self._queued(fault_id, links)))
+        if fault_id in self.queues.faults:
+            verified["queues"] = len(self.queues.faults[fault_id])
         if flap is not None:
             self._toggles[fault_id] = [time.monotonic_ns()]
             self._later(flap["cut_ms"] / 1000, lambda: self._toggle(fault_id, flap))
         return verified
+
+    def _queued(self, fault_id: str, links: Dict[str, net.Link]) -> Dict[str, net.Link]:
+        """The links, those that need a queue with the class of one that is made for them."""
+        slow = {address: link for address, link in links.items() if set(link) & set(queues.VERBS)}
+        if not slow:
+            return links
+        planned = self.queues.plan(slow)
+        self._tell(table=True, devices=[queue.device for queue in planned.values()])
+        self.queues.add(fault_id, planned)
+        return {**links, **{address: {"class": queue.classid} for address, queue in planned.items()}}
 
     def _toggle(self, fault_id: str, flap: Dict[str, float]) -> None:
         """A flap's timer: cut what is whole, or make whole what is cut; ends with the fault."""
@@ -150,7 +166,11 @@ class Host:
     def _set_net(self, fault_id: str, fault: Optional[net.Fault]) -> Dict[str, Any]:
         if fault is not None:
             self._tell(table=True)
-        return self.rules.set(fault_id, fault)
+        try:
+            return self.rules.set(fault_id, fault)
+        except Refused:
+            self.queues.remove(fault_id)
+            raise
 
     def _kill(self, request: Dict[str, Any]) -> Op:
         fault_id, how = request["fault"], request.get("how", "kill")
@@ -235,6 +255,9 @@ class Host:
         verified: Dict[str, Any] = {}
         if fault_id in self.rules.faults:
             verified.update(self.rules.set(fault_id, None))
+        if fault_id in self.queues.faults:
+            self.queues.remove(fault_id)
+            verified["queues"] = 0
         toggles = self._toggles.pop(fault_id, None)
         if toggles is not None:
             verified["toggles"] = len(toggles)
@@ -264,10 +287,11 @@ class Host:
     def undo_all(self) -> Op:
         """Everything but the down: a killed server stays down, for nobody would watch it."""
         faults, problems = self._in_force(), []
-        try:
-            self.rules.heal()
-        except Refused as error:
-            problems.append(str(error))
+        for heal in (self.rules.heal, self.queues.heal):
+            try:
+                heal()
+            except Refused as error:
+                problems.append(str(error))
         self._toggles = {}
         for server in self.servers.values():
             server.paused.clear()
@@ -301,6 +325,8 @@ class Host:
         except Refused:
             net.delete_table()
         self.rules.close()
+        for device in self.queues.devices():
+            queues.delete_root(device)
         for server in self.servers.values():
             if server.who is not None:
                 linux.signal_group(server.who, signal.SIGCONT)
@@ -331,12 +357,13 @@ class Host:
     def count(self, path: str) -> Dict[str, int]:
         return tails.count(path)
 
-    def _tell(self, table: bool = False) -> None:
+    def _tell(self, table: bool = False, devices: Iterable[str] = ()) -> None:
         running = [server for server in self.servers.values() if server.who is not None]
         bent = [server.clock for server in self.servers.values() if server.clock is not None]
         self._guard(
             {
                 "table": table or bool(self.rules.faults),
+                "queues": sorted({*devices, *self.queues.devices()}),
                 "servers": [list(server.who) for server in running if server.who is not None],
                 "clocks": [clock.to_guardian() for clock in bent],
                 "files": [os.path.join(self.folder, name) for name in ("socket", "pid", ".nft.history")]

@@ -45,6 +45,8 @@ def tormented(hosts: Ensemble) -> int:
     hosts.ask("n1", "net", fault="f2", links=DROP, flap={"cut_ms": 20, "whole_ms": 20})
     hosts.ask("n1", "clock", fault="f3", change="freeze")
     hosts.ask("n1", "pause", fault="f4")
+    hosts.ask("n1", "net", fault="f5", links={"10.42.0.9": {"slow": {"bytes_per_s": 1000}}})
+    assert "htb" in hosts.sh("n1", "tc qdisc show")
     assert hosts.table("n1")
     assert hosts.state("n1", pid) == "T"
     return pid
@@ -53,6 +55,7 @@ def tormented(hosts: Ensemble) -> int:
 def nothing_is_left(hosts: Ensemble) -> None:
     wait_for(lambda: hosts.sh("n1", OURS) == "", "no process of ours is left")
     assert hosts.table("n1") == ""
+    assert "htb" not in hosts.sh("n1", "tc qdisc show")
     assert hosts.sh("n1", "ls -A /dev/shm") == ""
     kept = ["onethrone-injector.pyz", "injector.log", "out", "err"]
     left = [name for name in hosts.sh("n1", f"ls -A {DIRECTORY}").split() if name not in kept]
@@ -77,7 +80,7 @@ def test_when_the_controller_comes_back_after_its_lease_it_learns_what_was_heale
         # The relay is stopped, as on a host that swaps: nothing ends, and all is silent.
         hosts.sh("n1", "kill -STOP $(pgrep -f '[i]njector.pyz attach')")
         wait_for(lambda: hosts.seen.named("n1", "healed"), "the event that the host healed itself")
-        assert hosts.seen.named("n1", "healed")[0]["faults"] == ["f1", "f2", "f3", "f4"]
+        assert hosts.seen.named("n1", "healed")[0]["faults"] == ["f1", "f2", "f3", "f4", "f5"]
         assert hosts.ask("n1", "status")["faults"] == []
         assert hosts.ask("n1", "undo", fault="f1") == {"not_in_force": True}
         assert hosts.table("n1") == ""
@@ -110,7 +113,7 @@ def test_a_shutdown_undoes_everything_stops_the_server_and_leaves_nothing() -> N
         tormented(hosts)
         answer = hosts.injectors["n1"].shutdown(DEADLINE_S)
         assert answer.ok
-        assert answer.verified["faults"] == ["f1", "f2", "f3", "f4"]
+        assert answer.verified["faults"] == ["f1", "f2", "f3", "f4", "f5"]
         nothing_is_left(hosts)
 
 
@@ -156,9 +159,9 @@ def test_streams_go_on_where_they_were_when_channels_break_with_nothing_lost_and
 
 
 def test_a_request_under_way_when_the_channel_breaks_is_done_once_and_its_answer_comes_later(one: Ensemble) -> None:
-    slow = "import signal, sys, time\nsignal.signal(15, lambda *_: (time.sleep(1.5), sys.exit(5)))\nprint('up')\n"
+    slow = "import signal, sys, time\nsignal.signal(15, lambda *_: (time.sleep(1.5), sys.exit(5)))\nprint('slow')\n"
     pid = one.start("n1", slow + "while True: time.sleep(60)")
-    wait_for(lambda: "up" in one.sh("n1", f"cat {DIRECTORY}/out"), "the handler is there")
+    wait_for(lambda: "slow" in one.sh("n1", f"cat {DIRECTORY}/out"), "the handler is there")
     answers = []
     asking = threading.Thread(target=lambda: answers.append(one.ask("n1", "kill", fault="f1", how="stop")))
     asking.start()
@@ -260,6 +263,7 @@ def test_abilities_are_found_by_trying(one: Ensemble) -> None:
     able = one.ask("n1", "abilities")
     assert able["nft"] == ""
     assert able["faketime"] == ""
+    assert able["tbf"] == ""
     assert "netem" in able["netem"], "this kernel has none, and it says so"
     assert one.table("n1") == ""
 

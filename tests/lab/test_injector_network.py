@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -86,6 +87,37 @@ def test_a_limited_rate_lets_its_burst_and_no_more_than_its_rate_through(three: 
     came = packets.heard("n2", "n1", 60, size=1000, gap_s=0)
     assert 1 <= len(came) < 30, "a burst of 3,000 bytes, then 2,000 a second"
     assert len(packets.heard("n3", "n1", 60, size=1000, gap_s=0, all_of_it=True)) == 60
+
+
+def test_a_slow_link_delivers_everything_late_and_others_are_not_held_up(three: Ensemble, packets: Packets) -> None:
+    verified = three.ask("n2", "net", fault="f1", links=from_(three, "n1", slow={"bytes_per_s": 20_000}))
+    assert verified == {"rules": 1, "queues": 1}
+    began = time.monotonic()
+    came = packets.heard("n2", "n1", 40, size=1000, gap_s=0, all_of_it=True)
+    assert came == list(range(40)), "nothing is lost and nothing overtakes"
+    assert time.monotonic() - began > 1.0, "40,000 bytes at 20,000 a second, less a burst of 3,000"
+    three.ask("n2", "net", fault="f2", links=from_(three, "n1", slow={"bytes_per_s": 200}))
+    assert len(packets.heard("n2", "n3", 40, size=1000, gap_s=0, all_of_it=True)) == 40
+    assert three.ask("n2", "undo", fault="f2")["queues"] == 0
+    verified = three.ask("n2", "undo", fault="f1")
+    assert verified["packets"] >= 40
+    assert "htb" not in three.sh("n2", "tc qdisc show")
+    assert len(packets.heard("n2", "n1", 40, size=1000, gap_s=0, all_of_it=True)) == 40
+
+
+def test_a_queue_of_somebody_else_is_left_alone(three: Ensemble) -> None:
+    three.sh("n2", "tc qdisc add dev eth0 root handle 5: tbf rate 100mbit burst 32kbit latency 400ms")
+    before = three.sh("n2", "tc qdisc show dev eth0")
+    error = three.refused("n2", "net", fault="f1", links=from_(three, "n1", slow={"bytes_per_s": 1000}))
+    assert "eth0 has a queue of somebody else (tbf 5:)" in error
+    assert three.sh("n2", "tc qdisc show dev eth0") == before
+    three.sh("n2", "tc qdisc del dev eth0 root")
+
+
+def test_what_the_kernel_lacks_is_refused_with_its_words_and_leaves_nothing(three: Ensemble) -> None:
+    error = three.refused("n2", "net", fault="f1", links=from_(three, "n1", delay={"delay_ms": 50}))
+    assert "Specified qdisc kind is unknown" in error
+    assert "htb" not in three.sh("n2", "tc qdisc show")
 
 
 def test_a_flapping_link_comes_and_goes_on_the_hosts_own_timer_and_says_when(three: Ensemble, packets: Packets) -> None:
@@ -183,6 +215,8 @@ def test_the_control_path_is_never_cut(three: Ensemble) -> None:
         ({"fault": "f1", "links": {"10.0.0.1": {"bytes_per_s": "x"}}}, "not a number above 0"),
         ({"fault": "a; flush ruleset", "links": {"10.0.0.1": {"drop": True}}}, "not an id"),
         ({"fault": "f1", "links": {"10.0.0.1": {"drop": True}}, "flap": {"cut_ms": 1}}, "from 10 to 60000"),
+        ({"fault": "f1", "links": {"10.42.0.2": {"slow": 7}}}, "takes one of slow, delay"),
+        ({"fault": "f1", "links": {"10.42.0.2": {"slow": {"bytes_per_s": 1}}}}, "from 100 to 1e+09"),
     ],
 )
 def test_what_makes_no_sense_is_refused_and_nothing_of_it_is_in_force(

@@ -126,7 +126,7 @@ def test_a_fault_that_makes_no_sense_is_refused_with_its_field(wrong: dict[str, 
 
 
 def test_every_kind_says_what_it_does_and_names_an_ability_that_hosts_are_asked_for() -> None:
-    assert {kind.needs for kind in KINDS.values()} <= {"", "nft", "netem", "faketime"}
+    assert {kind.needs for kind in KINDS.values()} <= {"", "nft", "tbf", "netem", "faketime"}
     assert all(kind.doc.endswith(".") for kind in KINDS.values())
 
 

@@ -17,7 +17,7 @@ from nemesis.faults import Fault, check
 from nemesis.schedule import Schedule, ScheduleError, parse
 from nemesis.storm import FOR_GOOD, draw
 
-NETEM = ("nft", "faketime", "netem")
+NETEM = ("nft", "tbf", "faketime", "netem")
 
 
 @pytest.mark.parametrize("act_s", [12.0, 20.0])
