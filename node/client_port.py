@@ -266,8 +266,8 @@ class Client(asyncio.Protocol):
                 self._busy = request
                 self._ask(request)
             elif request.type == packets.CLOSE_SESSION:
-                self._answer(request, packets.OK, b"")
-                self._finish()
+                self._busy = request
+                self._tell(request.xid, packets.CLOSE_SESSION, b"")
             else:
                 self._answer(request, *self._read(request))
 
@@ -309,6 +309,11 @@ class Client(asyncio.Protocol):
         self._busy = None
         if request.type == packets.CREATE_SESSION:
             self._created(request)
+        elif request.type == packets.CLOSE_SESSION:
+            self.port.sessions.pop(self.session, None)
+            self._answered(request, reply)
+            self._finish()
+            return
         else:
             self._answered(request, reply)
         self._next()

@@ -29,7 +29,7 @@ def ask(servers: Servers, role: str, word: str) -> str:
 def shape(text: str) -> str:
     """The text with the numbers, addresses and versions of the moment taken out."""
     text = re.sub(r"Zookeeper version: 3\.8\.0-.*, built on [0-9: -]+ UTC", "Zookeeper version: V", text)
-    return re.sub(r"(0x[0-9a-f]+|\d[\d.]*)", "N", text)
+    return re.sub(r"-?(0x[0-9a-f]+|\d[\d.]*)", "N", text)
 
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
