@@ -14,6 +14,7 @@ from harness import plan as plans
 from harness.errors import UsageError
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
+HARNESS_FAILED = 255
 
 _MAX_SEED = 2**31 - 1
 
@@ -97,7 +98,8 @@ def run(
         click.echo(json.dumps(outcome.to_json()))
     else:
         click.echo(outcome.summary)
-    return EXIT_CODES[outcome.valid]
+    # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
+    return HARNESS_FAILED if outcome.failure and outcome.valid is not False else EXIT_CODES[outcome.valid]
 
 
 def _hosts(words: str, hosts: plans.Hosts) -> plans.Hosts:

@@ -47,7 +47,7 @@ SendAll = Callable[[Mapping[str, Order], float], Mapping[str, Answer]]
 
 
 class Conductor:
-    """Carries one schedule out.  `run` returns when it is over, or soon after `stop` was set."""
+    """Carries one schedule out.  `run` returns when it is over, or when the history can no longer be written."""
 
     def __init__(
         self,
@@ -68,7 +68,6 @@ class Conductor:
         self._begun: dict[str, Future[Resolved | None]] = {}
         self._broken: dict[str, tuple[str, ...]] = {}
         """By fault for good: the servers that it holds."""
-        self.stop = threading.Event()
         self.errors: list[str] = []
         """What the harness itself failed at; a fault that a host refused is in the history, not here."""
 
@@ -84,7 +83,7 @@ class Conductor:
         with ThreadPoolExecutor(STEPS_AT_ONCE, thread_name_prefix="nemesis") as pool:
             try:
                 for at_s, what in timeline:
-                    if self.stop.wait(max(0.0, started + at_s - time.monotonic())):
+                    if self._record.failed.wait(max(0.0, started + at_s - time.monotonic())):
                         break
                     if isinstance(what, str):
                         self._phase(what)

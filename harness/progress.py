@@ -5,6 +5,7 @@ Each line begins with the run time in seconds.  A line is also what `controller.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -33,11 +34,16 @@ class Progress:
                 print(f"{time.monotonic() - self._start:7.2f}s  {text}", file=sys.stderr, flush=True)
 
 
+class _Handler(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A log that cannot be written (the disk is full) is no reason to print tracebacks: the history says so."""
+
+
 class LogFile:
     """Sends what is logged to `path`, for as long as the block lasts."""
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler = _Handler(path, encoding="utf-8")
         self._handler.setFormatter(
             logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
         )
@@ -48,10 +54,12 @@ class LogFile:
         root.addHandler(self._handler)
         root.setLevel(logging.INFO)
         # Each connection of paramiko's says ten lines at INFO; what matters of it reaches us as an error.
-        logging.getLogger("paramiko").setLevel(logging.WARNING)
+        for name in ("paramiko", "onethrone.ssh"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def __exit__(self, *_: object) -> None:
         root = logging.getLogger()
         root.removeHandler(self._handler)
         root.setLevel(self._level)
-        self._handler.close()
+        with contextlib.suppress(OSError):
+            self._handler.close()

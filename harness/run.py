@@ -116,8 +116,14 @@ def judge(folder: RunFolder, progress: Progress, failure: str = "") -> Outcome:
     """Check the history of a run's folder, and write results.json and the report."""
     progress.say("checking the history")
     verdict = check(folder.history)
-    folder.verdict.write_text(verdict.to_json(), encoding="utf-8")
-    write_report(folder.path, verdict, folder.report, rerun_command(folder.path))
+    try:
+        folder.verdict.write_text(verdict.to_json(), encoding="utf-8")
+        write_report(folder.path, verdict, folder.report, rerun_command(folder.path))
+    except OSError as error:
+        raise HarnessError(
+            f"{folder.path}: the verdict cannot be written: {error.strerror}; it is: {verdict.summary}",
+            remedy=f"Make room there; `onethrone report {folder.path}` writes the report then.",
+        ) from None
     return Outcome(verdict, folder, failure)
 
 
@@ -240,7 +246,7 @@ class _Run:
         workload = Workload(
             self.names,
             lambda host: hosts.remotes[host].forward("127.0.0.1", system.client_port),
-            record.writer,
+            record,
             record.now,
             workers=self.plan.workload.workers,
             rate_per_s=self.plan.workload.rate_per_s,
@@ -259,6 +265,8 @@ class _Run:
             conductor = Conductor(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
             conductor.run()
             reason = "; ".join([*conductor.errors, *fleet.errors, *workload.errors])
+            if record.failure:
+                raise HarnessError(record.failure)
         except HarnessError as error:
             reason = str(error)
             raise

@@ -123,7 +123,13 @@ class Workload:
 
             def read() -> list[list[int]]:
                 client.sync(ROOT, left)
-                return ranges(int(name) for name in client.get_children(ROOT, left) if name.isdigit())
+                try:
+                    names = client.get_children(ROOT, left)
+                except Failed as failure:
+                    if failure.code != NO_NODE:
+                        raise
+                    return []  # nothing was ever written
+                return ranges(int(name) for name in names if name.isdigit())
 
             return self._operation((self._new_process(), host), "read-all", None, read) == "ok"
 
@@ -186,7 +192,7 @@ class _Worker:
     def _run(self) -> None:
         try:
             self._work()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HarnessError) as error:
             self._workload.errors.append(f"{self.thread.name}: {error}")
         finally:
             if self._client is not None:
