@@ -271,10 +271,8 @@ class Host:
                 verified.update((yield from server.resume()))
             if fault_id in server.down:
                 server.down.discard(fault_id)
-                if server.wanted and not server.down:
+                if server.wanted:
                     verified.update((yield from self._bring_up(server)))
-                elif server.down:
-                    verified["held_down_by"] = sorted(server.down)
         self._tell()
         return verified or {"not_in_force": True}
 

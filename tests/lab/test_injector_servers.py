@@ -238,6 +238,21 @@ def test_a_strobing_clock_stands_still_and_leaps(clocked: Ensemble) -> None:
     assert not any(line["back"] for line in written(clocked))
 
 
+def test_a_server_that_sleeps_is_woken_to_see_that_its_timer_came_due_in_the_jump(one: Ensemble) -> None:
+    sleeper = """
+import asyncio
+async def main():
+    asyncio.get_running_loop().call_later(0.2, print, "asleep")
+    await asyncio.sleep(40)
+    print("woke")
+asyncio.run(main())
+"""
+    one.start("n1", sleeper, clock="monotonic")
+    wait_for(lambda: "asleep" in one.sh("n1", f"cat {DIRECTORY}/out"), "it sleeps")
+    one.ask("n1", "clock", fault="f1", change="jump", offset_ms=50_000)
+    wait_for(lambda: "woke" in one.sh("n1", f"cat {DIRECTORY}/out"), "it woke", deadline_s=20)
+
+
 def test_of_two_bends_the_latest_holds_and_then_the_other(clocked: Ensemble) -> None:
     clocked.ask("n1", "clock", fault="f1", change="skew", rate=2.0)
     assert clocked.ask("n1", "clock", fault="f2", change="freeze")["rate"] == 0

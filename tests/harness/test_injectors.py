@@ -1,0 +1,113 @@
+"""What the controller makes of an injector's words: clocks, streams and events (harness/injectors.py)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError, HostError
+from harness.injectors import Answer, HostClock, Injector
+from harness.ssh import Remote
+
+MS = 1_000_000
+
+
+def injector() -> tuple[Injector, list[str], list[int]]:
+    """One that never connects, and what it tells of."""
+    lines: list[str] = []
+    events: list[int] = []
+    made = Injector(
+        Remote("nowhere"),
+        "/run/x",
+        on_lines=lambda host, stream, new: lines.extend(new),
+        on_event=lambda host, event: events.append(event["seq"]),
+    )
+    made._streams["s"] = ("/x", 0)
+    return made, lines, events
+
+
+def hear(made: Injector, **message: Any) -> None:
+    made._hear(json.dumps(message).encode())
+
+
+def test_lines_that_come_again_or_too_early_are_not_taken() -> None:
+    made, lines, _ = injector()
+    hear(made, stream="s", offset=0, next=4, lines=["a", "b"])
+    hear(made, stream="s", offset=0, next=4, lines=["a", "b"])
+    hear(made, stream="s", offset=8, next=10, lines=["d"])
+    hear(made, stream="s", offset=4, next=6, lines=["c"])
+    assert lines == ["a", "b", "c"]
+    assert made.received["s"] == 3
+
+
+def test_an_event_that_comes_again_is_not_told_again() -> None:
+    made, _, events = injector()
+    for seq in (0, 1, 1, 0, 2):
+        hear(made, event="toggle", seq=seq)
+    assert events == [0, 1, 2]
+
+
+def test_whoever_uses_the_lines_may_fail_and_the_next_lines_still_come() -> None:
+    made, _, _ = injector()
+    heard: list[str] = []
+
+    def use(host: str, stream: str, new: list[str]) -> None:
+        heard.extend(new)
+        raise ValueError(new)
+
+    made._on_lines = use
+    hear(made, stream="s", offset=0, next=2, lines=["a"])
+    hear(made, stream="s", offset=2, next=4, lines=["b"])
+    assert heard == ["a", "b"]
+
+
+def test_what_is_not_json_is_survived() -> None:
+    made, lines, _ = injector()
+    made._hear(b"\xff garbage")
+    hear(made, stream="s", offset=0, next=2, lines=["a"])
+    assert lines == ["a"]
+
+
+def test_a_refusal_is_an_error_with_the_host_and_an_answer_holds_what_was_verified() -> None:
+    with pytest.raises(HostError, match="n1: nft is not installed"):
+        Answer(False, error="nft is not installed", host="n1").expect()
+    assert Answer(True, {"rules": 1}).expect() == {"rules": 1}
+
+
+@given(
+    st.integers(-(10**15), 10**15),
+    st.lists(st.tuples(st.integers(0, 200 * MS), st.integers(0, 200 * MS), st.integers(0, 50 * MS)), min_size=1),
+    st.floats(-300e-6, 300e-6),
+    st.integers(0, 30_000 * MS),
+)
+def test_the_mapping_of_a_drifting_clock_is_right_within_its_error_bound(
+    ahead: int, exchanges: list[tuple[int, int, int]], drift: float, when: int
+) -> None:
+    """Whatever the ways there and back take, each for itself: the true time is never outside of the bound."""
+
+    def host(ours: int) -> int:
+        return ours + ahead + round(drift * ours)
+
+    clock, now = HostClock(), 0
+    for there, back, busy in exchanges:
+        clock.exchange(now, host(now + there), host(now + there + busy), now + there + busy + back)
+        now += there + busy + back + 500 * MS
+    ours, error = clock.to_controller_time(host(when))
+    assert abs(ours - when) <= error
+    assert abs(clock.to_host_time(when) - host(when)) <= error
+
+
+def test_the_mapping_is_as_good_as_the_shortest_way() -> None:
+    clock = HostClock()
+    clock.exchange(0, 100 * MS, 100 * MS, 200 * MS)
+    clock.exchange(1000 * MS, 1001 * MS, 1001 * MS, 1002 * MS)
+    assert clock.to_controller_time(1001 * MS)[1] < 2 * MS
+
+
+def test_a_clock_that_was_never_heard_of_is_no_guess() -> None:
+    with pytest.raises(HarnessError, match="before anything was heard"):
+        HostClock().to_controller_time(5)
