@@ -162,11 +162,14 @@ def _entry(body: Dict[str, Any]) -> Entry:
 # ---- repeating ---------------------------------------------------------------------------------------------------
 
 
-def repeat(entries: Iterable[Entry]) -> Iterator[Tuple[Entry, List[Effect]]]:
+def repeat(
+    entries: Iterable[Entry], begun: Callable[[Any], None] = lambda server: None
+) -> Iterator[Tuple[Entry, List[Effect]]]:
     """Feeds the entries to a fresh core, and gives each with what the core answers now.
 
-    The caller compares `digest(effects)` with `entry.effects`.  `JournalError` where a start found on its disk what
-    does not follow from the entries before it: the journal was lost with its host, or another hand changed the disk.
+    `begun` is handed each `Server` that a start makes, to be looked at.  The caller compares `digest(effects)` with
+    `entry.effects`.  `JournalError` where a start found on its disk what does not follow from the entries before it:
+    the journal was lost with its host, or another hand changed the disk.
     """
     from node import bugs  # they import the core, and only a replay needs them
     from node.server import Server
@@ -178,6 +181,7 @@ def repeat(entries: Iterable[Entry]) -> Iterator[Tuple[Entry, List[Effect]]]:
         if isinstance(entry, Start):
             disk, durable = _disk_at_start(entry, disk, pending)
             server = (bugs.load(entry.bug) if entry.bug else Server)(entry.config, durable)
+            begun(server)
             effects = server.start(entry.now)
         elif server is None:
             raise JournalError("the first entry is no start")

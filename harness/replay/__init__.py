@@ -1,0 +1,1 @@
+"""Replay: every server's recorded inputs through the same core again, offline."""
