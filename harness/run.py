@@ -26,6 +26,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -163,7 +164,8 @@ class _Run:
         An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
         """
         nemesis, ensemble = self.plan.nemesis, self.plan.ensemble
-        bound_s = bound_ns(msgspec.convert(value, values.Run)) / 1e9
+        run = msgspec.convert(value, values.Run)
+        bound_s = bound_ns(run) / 1e9
         try:
             if nemesis.schedule:
                 schedule = schedules.load(Path(nemesis.schedule))
@@ -181,6 +183,7 @@ class _Run:
                     kinds=nemesis.kinds,
                     detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
                     act_s=round(4 / 3 * bound_s, 3),
+                    spared=_spared(run),
                 )
         except ScheduleError as error:
             raise UsageError(str(error)) from None
@@ -297,6 +300,16 @@ class _Run:
 
 UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
 """ZooKeeper's log does not say which epoch a follower acknowledged with."""
+
+
+def _spared(run: values.Run) -> int:
+    """How many voters, whichever they are, may be broken and leave a quorum of the rest."""
+    quorum, sids = run.quorums(), [run.sid(host) for host in run.voters]
+    spared = 0
+    # Groups make it fewer than a minority.  Four are as many as are ever broken for good (`storm`).
+    while spared < 4 and all(quorum.of(set(sids).difference(lost)) for lost in combinations(sids, spared + 1)):
+        spared += 1
+    return spared
 
 
 @contextlib.contextmanager

@@ -125,12 +125,14 @@ def draw(
     detect_s: float = 1.5,
     settle_s: float = 2.0,
     act_s: float | None = None,
+    spared: int | None = None,
 ) -> Schedule:
     """A schedule for `servers` voters.
 
     `abilities` are what every host is able to do (`Kind.needs`), `kinds` narrows the kinds down (empty is all that are
     able), `settle_s` is the gap at the end of each bout, `act_s` the length of each of the two acts at the end (a fifth
-    of the whole, at most 30 s, if it is not given).  Raises ScheduleError.
+    of the whole, at most 30 s, if it is not given), `spared` how many voters, whichever they are, may be broken for
+    good and leave a quorum (a minority of them if it is not given).  Raises ScheduleError.
     """
     _check_kinds(kinds, abilities)
     if servers < 3:
@@ -164,7 +166,7 @@ def draw(
             for card in rest
             if card is not None
         ]
-    drawn += _for_good(rng, able, servers, core_at)
+    drawn += _for_good(rng, able, (servers - 1) // 2 if spared is None else spared, core_at)
     drawn.sort(key=lambda fault: fault.at_s)
     return Schedule(
         seed=seed,
@@ -237,12 +239,11 @@ def _log(rng: random.Random, low: float, high: float) -> int:
     return round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def _for_good(rng: random.Random, able: Collection[str], servers: int, core_at_s: float) -> list[Fault]:
+def _for_good(rng: random.Random, able: Collection[str], spared: int, core_at_s: float) -> list[Fault]:
     """The leader and, where more may be spared, others; half a second before the storm is over."""
     cards = [card for card in FOR_GOOD if card.kind in able]
-    if not cards:
+    if not cards or not spared:
         return []
-    spared = (servers - 1) // 2
     words = ["leader", *["follower"] * (spared - 1)][: rng.randint(max(1, spared - 1), spared)]
     return [
         Fault(id="", kind=card.kind, at_s=round(core_at_s - 0.5 + 0.1 * index, 3), targets=word, shape=card.shape)

@@ -54,11 +54,6 @@ class View(msgspec.Struct, frozen=True):
         """The smallest number of voters that is a majority of them."""
         return len(self.voters) // 2 + 1
 
-    @property
-    def may_break(self) -> int:
-        """How many more servers may break for good and leave a majority of the voters whole."""
-        return len(self.voters) - self.majority - len(self.broken - self.observers)
-
 
 class Targets(NamedTuple):
     hosts: tuple[str, ...]

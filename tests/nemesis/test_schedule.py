@@ -197,3 +197,11 @@ def test_at_one_time_what_ends_comes_before_what_begins() -> None:
         ("start", "f2"),
         ("stop", "f2"),
     ]
+
+
+@pytest.mark.parametrize("spared", [0, 1, 2])
+def test_no_more_servers_break_for_good_than_may_be_spared(spared: int) -> None:
+    for seed in range(50):
+        held = [fault for fault in draw(seed, 7, spared=spared).faults if fault.for_s is None]
+        assert len(held) <= spared
+        assert bool(held) == bool(spared)

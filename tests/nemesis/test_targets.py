@@ -84,12 +84,6 @@ def test_no_word_ever_chooses_a_server_that_is_broken_for_good(
         assert hosts or word == "majority-without-leader" or not set(FIVE) - broken - {leader}
 
 
-def test_how_many_may_still_break_leaves_a_majority_whole() -> None:
-    assert View(servers=FIVE).may_break == 2
-    assert View(servers=FIVE, broken=frozenset({"n1"})).may_break == 1
-    assert View(servers=FIVE[:4]).may_break == 1
-
-
 def test_an_unknown_word_names_those_that_there_are() -> None:
     with pytest.raises(ValueError, match="previous-leader"):
         chosen("boss")
