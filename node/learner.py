@@ -217,7 +217,7 @@ class Learner(Election):
     # ---- discovery (section 5.3) -----------------------------------------------------------------------------------
 
     def on_leader_info(self, learning: Learning, epoch: int) -> None:
-        if epoch < self.accepted_epoch:
+        if not self.may_promise(epoch):
             self.reached("leader-epoch-too-low")
             self.stop_following("Leaders epoch, %d is less than accepted epoch, %d" % (epoch, self.accepted_epoch))
             return
@@ -226,6 +226,10 @@ class Learner(Election):
         self.phase = SYNCHRONIZATION
         self.report("accepted epoch %d of server %d" % (epoch, learning.leader))
         self.tell_leader(ACKEPOCH, self.database.last_zxid, packets.encode_int32(answer))
+
+    def may_promise(self, epoch: int) -> bool:
+        """Nothing below what was promised once."""
+        return epoch >= self.accepted_epoch
 
     def promise_epoch(self, epoch: int) -> int:
         """On disk before it is answered; what is answered: our current epoch, or -1 if the promise was given before."""

@@ -1,19 +1,19 @@
-"""A restarted server has forgotten which epochs it accepted, and takes the epoch of its last transaction for them.
+"""The epochs are held in memory only: a restarted server has accepted none, and followed none.
 
-Origin: ZOOKEEPER-335, 1081, 1082 (there were no epoch promises before 3.4.0), and 1387 (defaults at load).
-Breaks: epochs; and then unique-leader, since an epoch is promised twice.
+It promises again what it had promised to another leader, and its history counts for nothing in an election.
 """
 
 from __future__ import annotations
 
 from typing import Tuple
 
-from node.core import epoch_of
 from node.events import Durable
 from node.server import Server
+
+ORIGIN = ("bakwc/PySyncObj#202", "NodeDB-Lab/nodedb#161", "wenweihu86/raft-java#57")
+PROMISE = "epochs"
 
 
 class Bug(Server):
     def recovered_epochs(self, durable: Durable) -> Tuple[int, int]:
-        epoch = epoch_of(self.database.last_zxid)
-        return epoch, epoch
+        return 0, 0

@@ -1,7 +1,6 @@
 """Half of the voters are taken for a quorum.
 
-Origin: the off-by-one of `count(S) > voters/2` (QuorumMaj.containsQuorum), written as >=, with integer division.
-Breaks: unique-leader.  Two of five servers elect a leader while the other three have one; one of three elects itself.
+Two of five servers elect a leader while the other three have one; one of three elects itself.
 """
 
 from __future__ import annotations
@@ -9,6 +8,9 @@ from __future__ import annotations
 from typing import Iterable
 
 from node.server import Server
+
+ORIGIN = ("the off-by-one of QuorumMaj.containsQuorum, written as >= with integer division",)
+PROMISE = "evidence"
 
 
 class Bug(Server):

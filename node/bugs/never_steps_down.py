@@ -1,14 +1,13 @@
-"""A leader that has lost its quorum leads on.
-
-Origin: ZOOKEEPER-1294, 1450, 1699, 2247 (leaders that counted the wrong servers in the periodic check, or none).
-Breaks: stepping-down.
-"""
+"""A leader that has lost its quorum leads on: the periodic check counts the wrong servers, or none."""
 
 from __future__ import annotations
 
 from typing import Set
 
 from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-1294", "ZOOKEEPER-1450", "ZOOKEEPER-2247")
+PROMISE = "stepping-down"
 
 
 class Bug(Server):

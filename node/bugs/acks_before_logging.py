@@ -1,0 +1,34 @@
+"""Transactions are acknowledged at once and logged in batches of ten, as if a write were durable when it is queued."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from node.config import Config
+from node.events import AppendTxns, Durable, Txn
+from node.learner import Learning
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-4785", "NodeDB-Lab/nodedb#161")
+PROMISE = "best-history"
+
+
+class Bug(Server):
+    def __init__(self, config: Config, durable: Durable) -> None:
+        super().__init__(config, durable)
+        self.queued: Tuple[Txn, ...] = ()
+
+    def append(self, txns: Tuple[Txn, ...]) -> None:
+        self.database.append(txns)
+        self.queued += txns
+        if len(self.queued) >= 10:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.queued:
+            self.out.append(AppendTxns(self.queued))
+            self.queued = ()
+
+    def adopt_history(self, learning: Learning) -> None:
+        self.flush()
+        super().adopt_history(learning)

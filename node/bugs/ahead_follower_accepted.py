@@ -1,0 +1,14 @@
+"""A leader does not look at its followers' histories: one that has more than it is cut back."""
+
+from __future__ import annotations
+
+from node.broadcast import Leading
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-335", "Junqueira, Reed, Serafini: Zab (DSN 2011), section IV")
+PROMISE = "best-history"
+
+
+class Bug(Server):
+    def is_ahead(self, leading: Leading, epoch: int, zxid: int) -> bool:
+        return False

@@ -1,0 +1,18 @@
+"""A leader sends DIFF to a follower that has transactions which the leader's history lacks."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+from node.broadcast import Leading
+from node.events import DIFF, TRUNC
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-1154", "ZOOKEEPER-1156")
+PROMISE = "best-history"
+
+
+class Bug(Server):
+    def choose_sync(self, leading: Leading, theirs: int) -> Tuple[int, int]:
+        kind, zxid = super().choose_sync(leading, theirs)
+        return (DIFF, theirs) if kind == TRUNC else (kind, zxid)

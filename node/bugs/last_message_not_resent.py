@@ -1,0 +1,17 @@
+"""What was written to a connection that broke is lost: a new connection does not begin with the last message."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from node.connections import Peer
+from node.events import Notification
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-481",)
+PROMISE = "convergence"
+
+
+class Bug(Server):
+    def first_message(self, sid: int, peer: Peer) -> Optional[Notification]:
+        return peer.queued

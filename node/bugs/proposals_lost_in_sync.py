@@ -1,0 +1,16 @@
+"""Proposals that come between NEWLEADER and UPTODATE are dropped; those that follow are logged over the hole."""
+
+from __future__ import annotations
+
+from node.events import PROPOSAL, QuorumPacket
+from node.learner import Learning
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-962",)
+PROMISE = "best-history"
+
+
+class Bug(Server):
+    def on_sync_packet(self, learning: Learning, packet: QuorumPacket) -> None:
+        if packet.type != PROPOSAL or not learning.synced:
+            super().on_sync_packet(learning, packet)

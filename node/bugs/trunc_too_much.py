@@ -1,0 +1,18 @@
+"""TRUNC cuts off one transaction more than it says, which the leader does not send again."""
+
+from __future__ import annotations
+
+from node.events import TRUNC
+from node.server import Server
+
+ORIGIN = ("ZOOKEEPER-1156",)
+PROMISE = "best-history"
+
+
+class Bug(Server):
+    def sync_point(self, kind: int, zxid: int) -> int:
+        point = super().sync_point(kind, zxid)
+        if kind == TRUNC and point < self.database.last_zxid:
+            below = self.database.floor(point - 1)
+            return point if below is None else below
+        return point
