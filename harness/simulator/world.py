@@ -1,0 +1,458 @@
+"""The simulated world: time, hosts, and on each host a server's process with its clock, timers and disk.
+
+The model.  The queue holds what happens next, as (time, sequence, function, arguments); things of one instant happen in
+the order in which they were asked for.  A `Process` is one life of a server; it is told events, steps the core, and
+its effects are performed one by one, in their order (`node.events`, rules of every world).  The rules:
+
+1.  A server that stands still (it is paused, or waits for its disk) executes nothing; what it is told waits, in order.
+2.  A sync takes time.  A server that dies in it finds the old or the new content, never a half: the log's torn record
+    and the file that was not yet renamed are cut off at the start (`node.storage`, crash rules).
+3.  A server may be doomed: it dies between two effects, after so many, or just before or after the next one that goes
+    to its disk.
+4.  A core that raises ends its server, and so does a disk that does not load (fail-stop), as in the agent.
+5.  Timers are asked for by a server's own clock and fire when that clock says so.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.simulator.clock import Clock
+from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.network import Network, Pipe
+from node.config import Config
+from node.events import (
+    ClientRequest,
+    Dial,
+    Durable,
+    Effect,
+    Event,
+    HangUp,
+    Log,
+    Lost,
+    Reached,
+    Received,
+    Reply,
+    Report,
+    Send,
+    SetTimer,
+    TimerDue,
+)
+from node.journal import Journal
+from node.server import Server
+from node.storage import Disk, StorageError
+
+LONGEST_DOOM = 400 * MS
+"""A server that is to die between two effects dies after this in any case."""
+
+
+class ClientRead(NamedTuple):
+    """A client asks the server for what it has; `answer(process)` is called when the server gets to it."""
+
+    answer: Callable[[Process], None]
+
+
+class Host:
+    """A machine.  `address` is what servers dial."""
+
+    def __init__(self, name: str, config: Config, address: str, clock: Clock) -> None:
+        self.name = name
+        self.config = config
+        self.address = address
+        self.clock = clock
+        self.clock_base = clock.lead
+        self.disk = Disk(Durable(0, 0, 0, b"", ()))
+        self.process: Process | None = None
+        self.lives = 0
+        self.down: dict[str, None] = {}
+        """Faults that hold its server down."""
+        self.paused: dict[str, None] = {}
+        """Faults that hold its server paused."""
+        self.bends: dict[str, dict[str, Any]] = {}
+        """Faults of its clock, with their parameters; the latest holds."""
+        self.starting = False
+        """Its server is to start when it is no longer paused."""
+        self.events = 0
+        """Reports of its server and its injector: the count of its stream."""
+        self.journal: Journal | None = None
+        self.log: Any = None
+
+
+class Process:
+    """One life of a server."""
+
+    __slots__ = ("alive", "backlog", "busy", "conns", "doom", "doomed_by_disk", "held", "host", "last", "links", "next",
+                 "on_death", "rest", "server", "timers", "wakes")  # fmt: skip
+
+    def __init__(self, host: Host, server: Server) -> None:
+        self.host = host
+        self.server = server
+        self.alive = True
+        self.held = False
+        """It executes nothing: it is paused or busy."""
+        self.busy: list[Any] | None = None
+        """While it syncs: the effect that is under way, and the effects that come after it."""
+        self.rest: list[Effect] = []
+        """Effects that are still to be performed by a process that was paused while it synced."""
+        self.backlog: deque[Any] = deque()
+        self.conns: dict[int, Pipe] = {}
+        self.links: dict[Any, int] = {}
+        """Open connections, and which end is ours."""
+        self.timers: dict[str, int] = {}
+        """Due, by its own clock."""
+        self.wakes: dict[str, int] = {}
+        """The true time at which each timer is looked at next."""
+        self.next = 2
+        self.last = 0
+        self.doom = -1
+        """So many effects more are performed; -1: it is not doomed."""
+        self.doomed_by_disk = ""
+        """It dies "before" or "after" its next effect on the disk."""
+        self.on_death: list[Callable[[], None]] = []
+
+    def new_accepted(self, pipe: Pipe) -> int:
+        conn = self.next
+        self.next += 2
+        self.conns[conn] = pipe
+        return conn
+
+
+class World:
+    """An ensemble on its hosts.  `report(host, f, value)` is told what servers and injectors report."""
+
+    def __init__(
+        self,
+        seed: int,
+        configs: dict[str, Config],
+        addresses: dict[str, str],
+        knobs: Knobs,
+        server_class: type[Server],
+        report: Callable[[str, str, Any], None],
+    ) -> None:
+        self.knobs = knobs
+        self.server_class = server_class
+        self.now = 0
+        self.sequence = 0
+        self.queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.report = report
+        self.reply: Callable[[Process, Reply], None] = lambda process, reply: None
+        self.stopped_serving: Callable[[Process], None] = lambda process: None
+        self.marks: dict[str, int] = {}
+        """Coverage marks that were reached, and how often."""
+        self.failures: list[str] = []
+        """Cores that raised, and disks that did not load."""
+        self.steps = 0
+        self.stormy = True
+        """Whether disks may hang."""
+        self.random = random.Random(f"world {seed}")
+        self.bug = ""
+        rng = random.Random(f"clocks {seed}")
+        self.hosts: dict[str, Host] = {}
+        for name, config in configs.items():
+            drift = rng.randint(-knobs.drift_ppm, knobs.drift_ppm)
+            base = rng.randint(1, 1000) * SECOND  # a host has been up for a while
+            self.hosts[name] = Host(name, config, addresses[name], Clock(base, drift))
+        self.at_address = {host.address: name for name, host in self.hosts.items()}
+        settings = next(iter(configs.values()))
+        patience = settings.tick_ms * settings.sync_limit * MS
+        self.network = Network(self, knobs, seed, patience, max(SECOND, settings.tick_ms * MS))
+        self._disk = random.Random(f"disks {seed}")
+
+    # ---- time ------------------------------------------------------------------------------------------------------
+
+    def at(self, when: int, do: Callable[..., None], *arguments: Any) -> None:
+        self.sequence += 1
+        heappush(self.queue, (when, self.sequence, do, arguments))
+
+    def run(self, until: int) -> None:
+        """Let happen what happens up to this time."""
+        queue = self.queue
+        while queue and queue[0][0] <= until:
+            self.now, _, do, arguments = heappop(queue)
+            do(*arguments)
+        self.now = until
+
+    def run_while(self, condition: Callable[[], bool], until: int) -> None:
+        """... but no longer than the condition holds."""
+        queue = self.queue
+        while condition() and queue and queue[0][0] <= until:
+            self.now, _, do, arguments = heappop(queue)
+            do(*arguments)
+
+    # ---- the lives of a server -------------------------------------------------------------------------------------
+
+    def start(self, host: Host) -> None:
+        """Its process begins; if it is paused, when it no longer is."""
+        if host.process is not None:
+            return
+        host.starting = bool(host.paused)
+        if host.starting:
+            return
+        host.lives += 1
+        if not host.bends:
+            host.clock.restart(self.now, host.clock_base)
+        try:
+            durable = host.disk.load()
+        except StorageError as error:
+            self.failures.append(f"{host.name}: {error}")
+            self.tell_of(host, "stopped", {"how": "exit", "code": 254, "reason": str(error)})
+            return
+        host.disk = Disk(durable)
+        process = host.process = Process(host, self.server_class(host.config, durable))
+        process.last = now = host.clock.read(self.now)
+        self.tell_of(host, "started", {"pid": 100 + host.lives, "sid": host.config.sid, "bug": self.bug})
+        try:
+            effects = process.server.start(now)
+        except Exception:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
+            self.fail(process)
+            return
+        if host.journal is not None:
+            host.journal.start(
+                now, effects, config=host.config, durable=durable, bug=self.bug, code=f"simulated {host.lives}"
+            )
+        self.perform(process, effects)
+
+    def tell_of(self, host: Host, f: str, value: Any) -> None:
+        host.events += 1
+        self.report(host.name, f, value)
+
+    def die(self, process: Process, value: dict[str, Any]) -> None:
+        """The process is gone, with all that it had not handed over."""
+        if not process.alive:
+            return
+        host = process.host
+        process.alive = False
+        host.process = None
+        if process.busy is not None and self.random.random() < 0.5:
+            host.disk.perform(process.busy[0])  # it was on the disk already, and nobody knows
+        self.stopped_serving(process)
+        self.network.abandon(process, self.random)
+        self.tell_of(host, "stopped", {**value, "pid": 100 + host.lives})
+        for told in process.on_death:
+            told()
+
+    def kill(self, process: Process) -> None:
+        self.die(process, {"how": "signal", "code": 9})
+
+    def stop(self, process: Process) -> None:
+        """SIGTERM: no further effect is performed."""
+        self.die(process, {"how": "exit", "code": 0, "reason": "signal 15"})
+
+    def fail(self, process: Process) -> None:
+        self.failures.append(f"{process.host.name}: the core failed: {traceback.format_exc()}")
+        reason = "the core failed: " + traceback.format_exc(limit=-1)
+        self.die(process, {"how": "exit", "code": 1, "reason": reason})
+
+    def doom_to_die(self, process: Process) -> None:
+        """It dies at an instant of its own: between two effects, or around one on its disk."""
+        if self.random.random() < 0.5:
+            process.doom = self.random.randrange(12)
+        else:
+            process.doomed_by_disk = self.random.choice(("before", "after"))
+            process.doom = 1 << 30
+        self.at(self.now + self.random.randrange(1, LONGEST_DOOM), self.kill, process)
+
+    def pause(self, host: Host) -> None:
+        if host.process is not None:
+            host.process.held = True
+
+    def resume(self, host: Host) -> None:
+        if host.paused:
+            return
+        if host.starting:
+            self.start(host)
+        elif host.process is not None and host.process.busy is None:
+            self.go_on(host.process)
+
+    def go_on(self, process: Process) -> None:
+        process.held = False
+        rest, process.rest = process.rest, []
+        self.perform(process, rest)
+        self.catch_up(process)
+
+    # ---- events ----------------------------------------------------------------------------------------------------
+
+    def tell(self, process: Process, event: Event | ClientRead) -> None:
+        if process.held:
+            process.backlog.append(event)
+        elif process.alive:
+            self.step(process, event)
+
+    def step(self, process: Process, event: Any) -> None:
+        kind = event.__class__
+        if kind is Received:
+            if event.conn not in process.conns:
+                return
+        elif kind is ClientRead:
+            event.answer(process)
+            return
+        elif kind is Lost:
+            if process.conns.pop(event.conn, None) is None:
+                return
+        elif kind is not TimerDue and kind is not ClientRequest and event.conn not in process.conns:
+            return
+        host = process.host
+        now = process.last = max(host.clock.read(self.now), process.last)
+        self.steps += 1
+        try:
+            effects = process.server.step(now, event)
+        except Exception:  # noqa: BLE001 - as in the agent
+            self.fail(process)
+            return
+        if host.journal is not None:
+            host.journal.step(now, event, effects)
+        if effects:
+            self.perform(process, effects)
+
+    def catch_up(self, process: Process) -> None:
+        """What waited while it stood still, in the order in which it came."""
+        backlog = process.backlog
+        while backlog and process.alive and not process.held:
+            event = backlog.popleft()
+            if event.__class__ is str:
+                self.timer(process, event)
+            else:
+                self.step(process, event)
+
+    # ---- effects ---------------------------------------------------------------------------------------------------
+
+    def perform(self, process: Process, effects: list[Effect]) -> None:  # noqa: PLR0912 - a branch for each effect
+        network, conns = self.network, process.conns
+        doomed = process.doom >= 0
+        for index, effect in enumerate(effects):
+            if doomed:
+                if process.doom == 0:
+                    self.kill(process)
+                    return
+                process.doom -= 1
+            kind = effect.__class__
+            if kind is Send:
+                pipe = conns.get(effect.conn)  # type: ignore[union-attr]
+                if pipe is not None and pipe.link.opened[pipe.end]:
+                    network.send(pipe, effect.message)  # type: ignore[union-attr]
+            elif kind is SetTimer:
+                self.set_timer(process, effect.name, effect.due)  # type: ignore[union-attr]
+            elif kind is HangUp:
+                pipe = conns.pop(effect.conn, None)  # type: ignore[union-attr]
+                if pipe is not None and pipe.link.opened[pipe.end]:
+                    network.hang_up(pipe)
+            elif isinstance(effect, Reached):
+                self.marks[effect.mark] = self.marks.get(effect.mark, 0) + 1
+            elif isinstance(effect, Reply):
+                self.reply(process, effect)
+            elif isinstance(effect, Report):
+                self.tell_of(process.host, "state", effect.value)
+                if not process.server.serving:
+                    self.stopped_serving(process)
+            elif isinstance(effect, Dial):
+                network.dial(process, effect)
+            elif isinstance(effect, Log):
+                if process.host.log is not None:
+                    self.write_log(process.host, effect)
+            else:
+                if process.doomed_by_disk == "before":
+                    self.kill(process)
+                    return
+                took = self.sync_time()
+                if took:
+                    process.busy = [effect, effects[index + 1 :]]
+                    process.held = True
+                    self.at(self.now + took, self.synced, process)
+                    return
+                process.host.disk.perform(effect)  # type: ignore[arg-type]
+                if process.doomed_by_disk:
+                    self.kill(process)
+                    return
+
+    def sync_time(self) -> int:
+        if self.knobs.slow_syncs and self.stormy and self._disk.random() < self.knobs.slow_syncs:
+            return round(self._disk.uniform(50, 400) * MS)
+        if self.knobs.sync:
+            return round(self.knobs.sync * self._disk.uniform(0.3, 3))
+        return 0
+
+    def synced(self, process: Process) -> None:
+        if not process.alive or process.busy is None:
+            return
+        effect, rest = process.busy
+        process.host.disk.perform(effect)
+        process.busy = None
+        if process.doomed_by_disk:
+            self.kill(process)
+            return
+        process.rest = rest
+        if not process.host.paused:
+            self.go_on(process)
+
+    def write_log(self, host: Host, effect: Log) -> None:
+        host.log.write(f"{self.now / SECOND:12.6f} {effect.level:5s} {effect.text}\n")
+
+    # ---- timers ----------------------------------------------------------------------------------------------------
+
+    def set_timer(self, process: Process, name: str, due: int | None) -> None:
+        if due is None:
+            process.timers.pop(name, None)
+            return
+        process.timers[name] = due
+        self.wake(process, name, due)
+
+    def wake(self, process: Process, name: str, due: int) -> None:
+        """Look at the timer when it is due, unless it is looked at before that anyway."""
+        when = process.host.clock.when(due)
+        if when is None:
+            return
+        when = max(when, self.now)
+        planned = process.wakes.get(name)
+        if planned is None or planned > when:
+            process.wakes[name] = when
+            self.sequence += 1
+            heappush(self.queue, (when, self.sequence, self.woken, (process, name, when)))
+
+    def woken(self, process: Process, name: str, when: int) -> None:
+        if not process.alive or process.wakes.get(name) != when:
+            return
+        del process.wakes[name]
+        if name not in process.timers:
+            return
+        if process.held:
+            process.backlog.append(name)
+        else:
+            self.timer(process, name)
+
+    def timer(self, process: Process, name: str) -> None:
+        due = process.timers.get(name)
+        if due is None:
+            return
+        if max(process.host.clock.read(self.now), process.last) < due:
+            self.wake(process, name, due)
+            return
+        del process.timers[name]
+        self.step(process, TimerDue(name))
+
+    def clock_changed(self, host: Host) -> None:
+        if host.process is not None:
+            host.process.wakes.clear()
+            for name, due in list(host.process.timers.items()):
+                self.wake(host.process, name, due)
+
+    # ---- a run's folder --------------------------------------------------------------------------------------------
+
+    def keep(self, folder: Path) -> None:
+        """Write every server's journal and log there."""
+        for host in self.hosts.values():
+            (folder / host.name).mkdir(exist_ok=True)
+            host.journal = Journal(str(folder / host.name / "journal.jsonl"))
+            host.log = (folder / host.name / "server.log").open("w", encoding="utf-8")
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            if host.journal is not None:
+                host.journal.close()
+                host.log.close()
+                host.journal = host.log = None
