@@ -9,12 +9,12 @@ SEED ?= 7
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench browser-packages zookeeper-packages host-packages clean
+.PHONY: run test check bench host-packages test-packages clean
 
 run: $(STAMP) host-packages
 	$(VENV)/bin/onethrone run --hosts lab:5 --time-limit 60 --seed $(SEED)
 
-test: $(STAMP) host-packages browser-packages zookeeper-packages check
+test: $(STAMP) host-packages test-packages check
 	$(VENV)/bin/python -m pytest -m "not benchmark" $(PYTEST_ARGS)
 
 check: $(STAMP)
@@ -22,7 +22,7 @@ check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(STAMP) host-packages browser-packages zookeeper-packages
+bench: $(STAMP) host-packages test-packages
 	$(VENV)/bin/python -m pytest -m benchmark -s tests/benchmarks $(PYTEST_ARGS)
 
 $(STAMP): requirements.lock pyproject.toml tools/require
@@ -36,11 +36,9 @@ $(STAMP): requirements.lock pyproject.toml tools/require
 host-packages:
 	@tools/require sshd:openssh-server ssh:openssh-client nft:nftables ip:iproute2 faketime:faketime unshare:util-linux newuidmap:uidmap
 
-browser-packages:
-	@tools/require chromium:chromium
-
-zookeeper-packages:
-	@tools/require java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper
+# A browser for the report's tests, real ZooKeeper beside our server, and a Python 3.9 as hosts may have.
+test-packages:
+	@tools/require chromium:chromium java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper pypy3:pypy3 ps:procps
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
