@@ -22,6 +22,7 @@ _COMMANDS = {
     "run": ("harness.commands", "run", "Torment an ensemble on hosts, and judge it."),
     "check": ("checker.command", "command", "Repeat the verdict from a history alone."),
     "report": ("harness.report.command", "report", "Write the HTML report of a run again."),
+    "simulate": ("harness.simulator.command", "simulate_command", "Torment ensembles in a simulated world."),
     "replay": ("harness.replay.command", "replay", "Feed every server's inputs through the same core again."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
     "hosts": ("harness.hosts_check", "hosts", "What the hosts of a cluster can and cannot do."),

@@ -23,6 +23,8 @@ def report_path(path: Path) -> Path:
 def rerun_command(path: Path) -> str:
     """What runs it again: the run's own schedule, or, where there is only a history, its verdict."""
     folder = path if path.is_dir() else path.parent
+    if (folder / "simulated.json").exists():
+        return shlex.join(["onethrone", "simulate", "--schedule", str(folder)])
     if (folder / "schedule.json").exists():
         return shlex.join(["onethrone", "run", "--schedule", str(folder)])
     return shlex.join(["onethrone", "check", str(path)])

@@ -7,9 +7,35 @@ from pathlib import Path
 
 import msgspec
 
+from harness.errors import UsageError
 from harness.plan import Ensemble, Hosts, Nemesis, Plan, Time
 from harness.report import write_report
+from harness.report.command import rerun_command
+from harness.simulator.knobs import Knobs
 from harness.simulator.run import NAME, Settings, SimulatedRun
+
+INPUTS = "simulated.json"
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """The file `simulated.json` of a run's folder: what the run is a function of, beside its schedule; and its knobs,
+    which follow from the seed, for people to read."""
+
+    seed: int
+    servers: int
+    bug: str
+    settings: Settings
+    knobs: Knobs
+
+    @staticmethod
+    def beside(folder: Path) -> Inputs | None:
+        """Those of a run's folder; None where it is not a simulated run's."""
+        try:
+            return msgspec.json.decode((folder / INPUTS).read_bytes(), type=Inputs)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise UsageError(f"{folder / INPUTS}: {error}") from None
 
 
 def write(run: SimulatedRun, settings: Settings, folder: Path) -> None:
@@ -18,8 +44,9 @@ def write(run: SimulatedRun, settings: Settings, folder: Path) -> None:
     run.schedule.save(folder / "schedule.json")
     (folder / "history.jsonl").write_bytes(run.history.encoded())
     (folder / "results.json").write_text(run.verdict.to_json(), encoding="utf-8")
-    (folder / "knobs.json").write_bytes(msgspec.json.format(msgspec.json.encode(run.knobs), indent=1) + b"\n")
-    write_report(folder, run.verdict, folder / "report.html", command(run, folder / "schedule.json"))
+    inputs = Inputs(run.seed, run.servers, run.bug, settings, run.knobs)
+    (folder / INPUTS).write_bytes(msgspec.json.format(msgspec.json.encode(inputs), indent=1) + b"\n")
+    write_report(folder, run.verdict, folder / "report.html", rerun_command(folder))
 
 
 def plan_of(run: SimulatedRun, settings: Settings) -> Plan:
@@ -41,11 +68,15 @@ def plan_of(run: SimulatedRun, settings: Settings) -> Plan:
     )
 
 
-def command(run: SimulatedRun, schedule: Path | None = None) -> str:
-    """What repeats the run."""
-    words = ["onethrone", "simulate", "--seed", str(run.seed), "--servers", str(run.servers)]
+def command(seed: int, servers: int, bug: str, settings: Settings, schedule: Path | None) -> str:
+    """What repeats a run; with a schedule, `settings` are taken from beside it."""
+    words = ["onethrone", "simulate", "--seed", str(seed), "--servers", str(servers)]
     if schedule is not None:
         words += ["--schedule", str(schedule)]
-    if run.bug:
-        words += ["--bug", run.bug]
+    elif settings.duration_s != Settings().duration_s:
+        words += ["--time-limit", f"{settings.duration_s:g}"]
+    if settings.observers:
+        words += ["--observers", str(settings.observers)]
+    if bug:
+        words += ["--bug", bug]
     return shlex.join(words)

@@ -1,0 +1,95 @@
+"""The search for every planted bug of the catalogue: is the harness able to see it, and how fast?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import as_completed
+from typing import Any, NamedTuple
+
+from checker.promise import Valid
+from harness.simulator.campaign import Spec, make_pool
+from harness.simulator.run import simulate
+from node import bugs
+
+BUDGET_S = 60.0
+"""Wall time on one core within which a bug is to be found."""
+
+
+class Search(NamedTuple):
+    """How the search for one bug ended."""
+
+    bug: str
+    promise: str
+    """That it is known to break."""
+    seed: int | None
+    """The first that broke this promise; None: none did."""
+    runs: int
+    took_s: float
+    broken: tuple[str, ...]
+    """All promises that were broken on the way."""
+
+
+class Found(NamedTuple):
+    searches: tuple[Search, ...]
+
+    @property
+    def missed(self) -> list[Search]:
+        return [search for search in self.searches if search.seed is None]
+
+    @property
+    def valid(self) -> Valid:
+        """A harness that misses a bug is blind to something: what it says is unknown."""
+        return "unknown" if self.missed or not self.searches else True
+
+    @property
+    def summary(self) -> str:
+        width = max((len(search.bug) for search in self.searches), default=0)
+        lines = [
+            f"{s.bug:{width}}  {s.promise:14}  "
+            + (
+                f"seed {s.seed}, {s.runs} runs, {s.took_s:.2f} s"
+                if s.seed is not None
+                else f"NOT FOUND in {s.runs} runs"
+            )
+            for s in self.searches
+        ]
+        lines.append(f"{len(self.searches) - len(self.missed)} of {len(self.searches)} planted bugs were found.")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "valid": self.valid,
+            "bugs": {s.bug: {k: v for k, v in s._asdict().items() if k != "bug"} for s in self.searches},
+        }
+
+
+def find(spec: Spec, seeds: Iterable[int], budget_s: float = BUDGET_S) -> Search:
+    """The first seed at which the bug of `spec` breaks the promise that it is known to break."""
+    promise = bugs.about(spec.bug).promise
+    began = time.monotonic()
+    runs = 0
+    seen: dict[str, None] = {}
+    for seed in seeds:
+        if time.monotonic() - began > budget_s:
+            break
+        run = simulate(seed, servers=spec.servers, schedule=spec.schedule, bug=spec.bug, settings=spec.settings)
+        runs += 1
+        seen |= dict.fromkeys(run.broken)
+        if promise in run.broken:
+            return Search(spec.bug, promise, seed, runs, time.monotonic() - began, tuple(seen))
+    return Search(spec.bug, promise, None, runs, time.monotonic() - began, tuple(seen))
+
+
+def search(spec: Spec, seeds: Iterable[int], jobs: int, say: Callable[[str], None]) -> Found:
+    """Look for every bug of the catalogue, each on a core of its own."""
+    pool = make_pool(jobs)
+    seeds = tuple(seeds)
+    try:
+        under_way = [pool.executor.submit(find, spec._replace(bug=name), seeds) for name in bugs.names()]
+        for future in as_completed(under_way):
+            result = future.result()
+            say(f"{result.bug}: " + (f"seed {result.seed}" if result.seed is not None else "not found"))
+        return Found(tuple(future.result() for future in under_way))
+    finally:
+        pool.close()
