@@ -118,7 +118,7 @@ class Election(Connections):
         self.recvset, self.outofelection = {}, {}
         self.finalize_at = None
         self.proposal = self.initial_proposal()
-        self.interval = self.config.min_notification_interval_ms * MS
+        self.interval = self.first_interval()
         self.report(reason, evidence)
         for peer in self.peers.values():
             peer.unanswered_since = 0
@@ -153,6 +153,9 @@ class Election(Connections):
         self.interval = self.next_interval(self.interval)
         self.tell_all()
 
+    def first_interval(self) -> int:
+        return self.config.min_notification_interval_ms * MS
+
     def next_interval(self, interval: int) -> int:
         longest = self.config.max_notification_interval_ms
         if not self.is_voter:
@@ -161,7 +164,7 @@ class Election(Connections):
 
     def hurry(self) -> None:
         """Something new was heard: ask again soon, however long the interval has grown."""
-        shortest = self.config.min_notification_interval_ms * MS
+        shortest = self.first_interval()
         if self.interval > shortest:
             self.reached("back-off-reset")
             self.interval = shortest
@@ -239,7 +242,7 @@ class Election(Connections):
     def propose(self, vote: Vote) -> None:
         self.proposal = vote._replace(round=self.round)
         self.finalize_at = None
-        self.interval = self.config.min_notification_interval_ms * MS
+        self.interval = self.first_interval()
         self.tell_all()
         self.count_own_vote()
 

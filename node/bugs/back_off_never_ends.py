@@ -1,22 +1,22 @@
-"""The pause between two notifications doubles without end, and a server that waits dials nobody.
+"""The pause between two notifications doubles without end, and nothing takes it back, not even a new election.
 
-While no majority can talk the pauses grow; when it can again, everybody waits for its own long pause to be over.
+A server that could talk to nobody a few times waits longer and longer; and it dials only when it has something to tell.
 """
 
 from __future__ import annotations
 
 from node.server import Server
 
-ORIGIN = ("ZOOKEEPER-3756", "ZooKeeper 3.8: FastLeaderElection.maxNotificationInterval of a minute, no dial in between")
+ORIGIN = ("ZooKeeper 3.8: a minute's maxNotificationInterval in FastLeaderElection.lookForLeader",)
 PROMISE = "convergence"
 
 
 class Bug(Server):
+    def first_interval(self) -> int:
+        return max(self.interval, super().first_interval())
+
     def next_interval(self, interval: int) -> int:
         return 2 * interval
-
-    def hurry(self) -> None:
-        return
 
     def look_after_connections(self) -> None:
         return

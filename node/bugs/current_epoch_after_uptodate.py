@@ -1,8 +1,12 @@
-"""A follower acknowledges NEWLEADER first, and writes the new current epoch at UPTODATE."""
+"""A follower acknowledges NEWLEADER first, and writes the new current epoch at UPTODATE.
+
+What it has logged from the new leader goes by the old epoch until then, and after a crash in an election.
+"""
 
 from __future__ import annotations
 
-from node.events import StoreEpoch
+from node.core import BROADCAST
+from node.events import LEADING
 from node.learner import Learning
 from node.server import Server
 
@@ -11,11 +15,9 @@ PROMISE = "best-history"
 
 
 class Bug(Server):
-    def on_new_leader(self, learning: Learning, zxid: int) -> None:
-        before = self.current_epoch
-        super().on_new_leader(learning, zxid)
-        self.out = [effect for effect in self.out if not isinstance(effect, StoreEpoch)]
-        self.current_epoch = before
+    def store_current_epoch(self, epoch: int) -> None:
+        if self.role == LEADING or self.phase == BROADCAST:
+            super().store_current_epoch(epoch)
 
     def on_up_to_date(self, learning: Learning) -> None:
         super().on_up_to_date(learning)
