@@ -16,8 +16,6 @@ from harness.errors import UsageError
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 HARNESS_FAILED = 255
 
-_MAX_SEED = 2**31 - 1
-
 
 @click.command()
 @click.option(
@@ -26,14 +24,16 @@ _MAX_SEED = 2**31 - 1
 @click.option("--hosts", metavar="lab:N|A,B,C", help="How many hosts to make here, or the names of hosts that exist.")
 @click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds from calm to the last act.")
-@click.option("--seed", type=click.IntRange(0, _MAX_SEED), help="Draws the schedule; without it a new one is chosen.")
+@click.option(
+    "--seed", type=click.IntRange(0, plans.MAX_SEED), help="Draws the schedule; without it a new one is chosen."
+)
 @click.option(
     "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="A schedule, or a run whose schedule to repeat."
 )
 @click.option("--kinds", metavar="A,B", help="Draw only from these kinds of fault.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
 @click.option("--name", help="The run's folder below the results; the system's name by default.")
-@click.option("--system", type=click.Choice(["onethrone", "zookeeper"]), help="What to torment.")
+@click.option("--system", type=click.Choice(plans.SYSTEMS), help="What to torment.")
 @click.option("--bug", help="Plant this bug in every server: a test of the harness itself.")
 @click.option(
     "--lease", type=click.FloatRange(min=1), help="Seconds that a host keeps its faults without its controller."
@@ -72,19 +72,19 @@ def run(
         plan = plan.replace(hosts=_hosts(hosts, plan.hosts))
     if ssh_config:
         if not ssh_config.is_file():
-            raise UsageError(f"--ssh-config {ssh_config}: there is no such file")
+            raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
         plan = plan.replace(hosts=msgspec.structs.replace(plan.hosts, ssh_config=str(ssh_config.resolve())))
     if time_limit is not None:
         plan = plan.replace(time=msgspec.structs.replace(plan.time, limit_s=time_limit))
     if seed is not None:
         plan = plan.replace(seed=seed)
     elif plan_path is None and schedule is None:
-        plan = plan.replace(seed=random.SystemRandom().randint(0, _MAX_SEED))
+        plan = plan.replace(seed=random.SystemRandom().randint(0, plans.MAX_SEED))
     nemesis: dict[str, object] = {}
     if schedule is not None:
         nemesis["schedule"] = str(_schedule_file(schedule).resolve())
     if kinds is not None:
-        nemesis["kinds"] = tuple(kind.strip() for kind in kinds.split(",") if kind.strip())
+        nemesis["kinds"] = tuple(kind.strip() for kind in kinds.split(","))
     if lease is not None:
         nemesis["lease_s"] = lease
     plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
@@ -105,7 +105,7 @@ def run(
 def _hosts(words: str, hosts: plans.Hosts) -> plans.Hosts:
     made = re.fullmatch(r"lab:(\d+)", words)
     if made:
-        return msgspec.structs.replace(hosts, lab=int(made[1]), names=())
+        return msgspec.structs.replace(hosts, lab=int(made[1]), names=(), ssh_config="")
     names = tuple(name.strip() for name in words.split(",") if name.strip())
     if not names or any(":" in name for name in names):
         raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")

@@ -8,8 +8,10 @@ going on.  A link is replaced by renaming a new one over it, so a reader never f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +62,13 @@ class RunFolder:
         """Let `current` and both `latest` links lead here."""
         for link in (self.results / "current", self.results / "latest", self.path.parent / "latest"):
             _link(link, self.path)
+
+    def discard(self) -> None:
+        """Leave nothing of a run that was refused before it began; other runs stay."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # they hold other runs, or something else
+            self.path.parent.rmdir()
+            self.results.rmdir()
 
     def end(self) -> None:
         """No run is going on any more, unless another has begun since."""

@@ -212,6 +212,8 @@ def names_in(ssh_config: Path) -> list[str]:
         text = ssh_config.read_text()
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(ssh_config)) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"is not an OpenSSH config: {error}", where=str(ssh_config)) from None
     words = [word for line in re.findall(r"(?im)^\s*Host[ \t=]+(.*)$", text) for word in line.split()]
     return [word.strip('"') for word in dict.fromkeys(words) if not re.search(r"[*?!]", word)]
 

@@ -24,6 +24,7 @@ A run writes its complete plan into its folder, so `onethrone run --plan RUN/pla
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -32,6 +33,11 @@ import msgspec
 import tomli_w
 
 from harness.errors import UsageError
+from harness.lab.lab import HOSTS_MAX
+from nemesis.faults import KINDS
+from node import bugs
+
+SYSTEMS = ("onethrone", "zookeeper")
 
 
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +129,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Plan:
-    """Read a plan; a relative schedule or SSH config in it is relative to its own folder."""
+    """Read a plan; a relative schedule or SSH config in it is relative to its own folder.
+
+    What it says is not checked yet (`check`): options of the command line may still change it.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -160,37 +169,84 @@ def load(path: Path) -> Plan:
     def beside(value: str) -> str:
         return str(here / value) if value else ""
 
-    return check(
-        plan.replace(
-            hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside(plan.hosts.ssh_config)),
-            nemesis=msgspec.structs.replace(plan.nemesis, schedule=beside(plan.nemesis.schedule)),
-        ),
-        str(path),
+    return plan.replace(
+        hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside(plan.hosts.ssh_config)),
+        nemesis=msgspec.structs.replace(plan.nemesis, schedule=beside(plan.nemesis.schedule)),
     )
 
 
 def check(plan: Plan, where: str) -> Plan:
     """Refuse a plan that cannot be run, saying every reason at once; returns the plan."""
-    names = host_names(plan)
-    problems = []
+    problems = [*_wrong_hosts(plan), *_wrong_numbers(plan), *_wrong_voters(plan), *_unknown_words(plan)]
+    if problems:
+        raise UsageError(f"{where}: " + "; ".join(problems))
+    return plan
+
+
+MAX_SEED = 2**31 - 1
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
+MAX_WORKERS = 16
+MAX_RATE_PER_S = 1000.0
+MIN_PARTICIPANTS = 3
+"""Two participants tolerate no failure, so there is nothing that a nemesis could leave running."""
+
+MAX_PATH = 60
+"""Below it a host's injector has its Unix socket, whose whole path may have 107 characters."""
+
+_DIRECTORY = re.compile(r"(/[A-Za-z0-9._-]+)+")
+
+
+def _wrong_hosts(plan: Plan) -> list[str]:
+    problems, names, directory = [], host_names(plan), plan.hosts.directory
     if bool(plan.hosts.lab) == bool(plan.hosts.names):
-        problems.append("[hosts] needs either lab (how many to make) or names (hosts that exist)")
-    if not 0 <= plan.hosts.lab <= MAX_LAB_HOSTS:
-        problems.append(f"[hosts] lab: from 1 to {MAX_LAB_HOSTS} hosts, not {plan.hosts.lab}")
+        problems.append("[hosts] needs either lab (how many to make) or names (hosts that exist); so does --hosts")
+    if not 0 <= plan.hosts.lab <= HOSTS_MAX:
+        problems.append(f"[hosts] lab: from 1 to {HOSTS_MAX} hosts, not {plan.hosts.lab}")
     if len(set(names)) != len(names):
         problems.append("[hosts] names: a host is named twice")
+    if plan.hosts.lab and plan.hosts.ssh_config:
+        problems.append("[hosts] ssh_config: hosts that are made here have one of their own; leave it out")
+    if not _DIRECTORY.fullmatch(directory) or ".." in directory:
+        problems.append(f"[hosts] directory: an absolute path of letters, digits, '.', '_', '-', not {directory!r}")
+    if len(directory) + len(plan.name) > MAX_PATH:
+        problems.append(f"name and [hosts] directory: at most {MAX_PATH} characters together; take a shorter name")
+    return problems
+
+
+def _wrong_numbers(plan: Plan) -> list[str]:
     ensemble = plan.ensemble
-    positive: dict[str, float] = {
-        "[ensemble] tick_ms": ensemble.tick_ms,
-        "[ensemble] init_limit": ensemble.init_limit,
-        "[ensemble] sync_limit": ensemble.sync_limit,
-        "[ensemble] max_notification_interval_ms": ensemble.max_notification_interval_ms,
-        "[time] limit_s": plan.time.limit_s,
-        "[time] start_s": plan.time.start_s,
-        "[time] collect_s": plan.time.collect_s,
-        "[nemesis] lease_s": plan.nemesis.lease_s,
+    at_most: dict[str, tuple[float, float]] = {
+        "[ensemble] tick_ms": (ensemble.tick_ms, 60_000),
+        "[ensemble] init_limit": (ensemble.init_limit, 1000),
+        "[ensemble] sync_limit": (ensemble.sync_limit, 1000),
+        "[ensemble] max_notification_interval_ms": (ensemble.max_notification_interval_ms, 3_600_000),
+        "[ensemble] quorum_port": (ensemble.quorum_port, 65_535),
+        "[ensemble] election_port": (ensemble.election_port, 65_535),
+        "[ensemble] client_port": (ensemble.client_port, 65_535),
+        "[time] limit_s": (plan.time.limit_s, WEEK_S),
+        "[time] start_s": (plan.time.start_s, DAY_S),
+        "[time] collect_s": (plan.time.collect_s, DAY_S),
+        "[nemesis] lease_s": (plan.nemesis.lease_s, DAY_S),
+        "[workload] workers": (plan.workload.workers, MAX_WORKERS),
+        "[workload] rate_per_s": (plan.workload.rate_per_s, MAX_RATE_PER_S),
     }
-    problems += [f"{key}: must be above 0, not {value}" for key, value in positive.items() if not value > 0]
+    from_zero: dict[str, tuple[float, float]] = {
+        "seed": (plan.seed, MAX_SEED),
+        "[bounds] convergence_s": (plan.bounds.convergence_s, DAY_S),
+        "[bounds] stepping_down_s": (plan.bounds.stepping_down_s, DAY_S),
+    }
+    problems = [
+        *(f"{key}: above 0, at most {most:.0f}, not {n}" for key, (n, most) in at_most.items() if not 0 < n <= most),
+        *(f"{key}: from 0 to {most:.0f}, not {n}" for key, (n, most) in from_zero.items() if not 0 <= n <= most),
+    ]
+    if len({ensemble.quorum_port, ensemble.election_port, ensemble.client_port}) != 3:
+        problems.append("[ensemble] quorum_port, election_port and client_port are not three different ports")
+    return problems
+
+
+def _wrong_voters(plan: Plan) -> list[str]:
+    problems, names, ensemble = [], host_names(plan), plan.ensemble
     grouped = [name for group in ensemble.groups for name in group]
     for key, listed in (("observers", ensemble.observers), ("groups", grouped), ("weights", ensemble.weights)):
         problems += [f"[ensemble] {key}: {name} is not one of the hosts" for name in listed if name not in names]
@@ -198,20 +254,33 @@ def check(plan: Plan, where: str) -> Plan:
         problems.append("[ensemble] groups: every participant belongs to exactly one group")
     if len(set(names) - set(ensemble.observers)) < MIN_PARTICIPANTS:
         problems.append(f"an election needs at least {MIN_PARTICIPANTS} participants")
-    if not 1 <= plan.workload.workers <= MAX_WORKERS:
-        problems.append(f"[workload] workers: from 1 to {MAX_WORKERS}, not {plan.workload.workers}")
-    if not 0 < plan.workload.rate_per_s <= MAX_RATE_PER_S:
-        problems.append(f"[workload] rate_per_s: above 0, at most {MAX_RATE_PER_S:g}, not {plan.workload.rate_per_s}")
-    if problems:
-        raise UsageError(f"{where}: " + "; ".join(problems))
-    return plan
+    if any(weight < 0 for weight in ensemble.weights.values()):
+        problems.append("[ensemble] weights: 0 or more")
+    if ensemble.weights and not ensemble.groups:
+        problems.append("[ensemble] weights: they count within groups only; give groups")
+    elif grouped and not any(ensemble.weights.get(name, 1) for name in grouped):
+        problems.append("[ensemble] weights: nobody weighs anything, so nobody can be elected")
+    return problems
 
 
-MAX_LAB_HOSTS = 99
-MAX_WORKERS = 16
-MAX_RATE_PER_S = 1000.0
-MIN_PARTICIPANTS = 3
-"""Two participants tolerate no failure, so there is nothing that a nemesis could leave running."""
+def _unknown_words(plan: Plan) -> list[str]:
+    """What the plan names that there is not: systems, kinds of fault, planted bugs."""
+    problems = []
+    if plan.system not in SYSTEMS:
+        problems.append(f"system: there is no {plan.system!r} (there are: {', '.join(SYSTEMS)})")
+    for kind in plan.nemesis.kinds:
+        if kind not in KINDS:
+            problems.append(f"[nemesis] kinds: there is no {kind!r}{_did_you_mean(kind, KINDS)}")
+        elif plan.system == "zookeeper" and KINDS[kind].needs == "faketime":
+            problems.append(
+                f"[nemesis] kinds: {kind}: ZooKeeper's log has no other clock than the one that would be bent"
+            )
+    bug = plan.ensemble.bug
+    if bug and plan.system != "onethrone":
+        problems.append(f"[ensemble] bug: {bug} can be planted in onethrone's own server only, not in {plan.system}")
+    elif bug and bug not in bugs.names():
+        problems.append(f"[ensemble] bug: there is no {bug!r}{_did_you_mean(bug, bugs.names())}")
+    return problems
 
 
 def host_names(plan: Plan) -> tuple[str, ...]:

@@ -91,14 +91,13 @@ class Outcome:
 def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
     """Carry the plan out and judge what was seen.
 
-    UsageError: the plan cannot be carried out on these hosts.  A harness that fails once the history has begun is no
-    error here: the outcome says so in `failure`, beside the verdict on what there is.
+    UsageError: the plan cannot be carried out on these hosts; no folder is left then.  A harness that fails once the
+    history has begun is no error here: the outcome says so in `failure`, beside the verdict on what there is.
     """
     folder = folders.create(results, plan.name)
     failure = ""
     with LogFile(folder.log), _interruptible():
         folder.plan.write_text(plan.to_toml(), encoding="utf-8")
-        folder.begin()
         progress.say(f"this run is kept in {folder.path}")
         try:
             _Run(plan, folder, progress).carry_out()
@@ -108,6 +107,10 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
             failure = str(error) or "interrupted"
             LOG.exception("the run ended before its time")
             progress.say(f"the run ended before its time: {failure}")
+        except UsageError:
+            if not folder.history.exists():
+                folder.discard()
+            raise
         finally:
             folder.end()
         return judge(folder, progress, failure)
@@ -150,6 +153,7 @@ class _Run:
             system = systems.make(self.plan.system, self.plan.ensemble, places)
             record = Record(self.folder.history)
             try:
+                self.folder.begin()
                 record.note("controller", "info", "run", value)
                 observer = Observer(record, self.names, self.plan.ensemble.observers, self.progress)
                 self.progress.restart_clock()

@@ -342,7 +342,7 @@ def make_pool(jobs: int, scheduler: str = "") -> Pool:
 def workers_of(scheduler: str) -> int:
     """How many tasks a Dask cluster runs at once."""
     with _client(scheduler) as client:
-        return max(1, sum(client.nthreads().values()))
+        return max(1, int(sum(client.nthreads().values())))
 
 
 def _client(scheduler: str) -> Any:

@@ -430,7 +430,7 @@ def _shape(tail: str, rng: random.Random) -> list[int]:
 def size_of(message: Message | _End | None) -> int:
     """About how many bytes it takes on the wire; None is a packet without data."""
     if message.__class__ is QuorumPacket:
-        data = message.data  # type: ignore[union-attr]
+        data = message.data
         return HEADERS + 20 + (len(data) if data else 0)
     if isinstance(message, SnapshotStream):
         return HEADERS + len(message.stream)

@@ -27,9 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.errors import UsageError
-from harness.plan import Ensemble
-
-NAMES = ("onethrone", "zookeeper")
+from harness.plan import SYSTEMS, Ensemble
 
 Ask = Callable[[str], str]
 """Sends one four-letter word to a server's client port and returns the answer; raises OSError or ZooKeeperError."""
@@ -115,7 +113,7 @@ def make(name: str, ensemble: Ensemble, places: Mapping[str, Place]) -> System:
         from harness.systems.zookeeper import ZooKeeper
 
         return ZooKeeper(ensemble, places)
-    raise UsageError(f"system {name!r}: there is no such system (there are: {', '.join(NAMES)})")
+    raise UsageError(f"system {name!r}: there is no such system (there are: {', '.join(SYSTEMS)})")
 
 
 def zoo_cfg(ensemble: Ensemble, places: Mapping[str, Place], host: str, more: Mapping[str, str]) -> bytes:

@@ -29,6 +29,17 @@ def test_current_goes_away_with_its_run_and_not_with_another(tmp_path: Path) -> 
     assert not (tmp_path / "current").is_symlink()
 
 
+def test_a_run_that_is_refused_leaves_other_runs_and_nothing_of_its_own(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    folder.create(results, "night").discard()
+    assert not results.exists()
+    first = folder.create(results, "night")
+    first.begin()
+    folder.create(results, "night").discard()
+    assert (results / "latest").resolve() == first.path
+    assert set(first.path.parent.iterdir()) == {first.path, first.path.parent / "latest"}
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", "latest", "-x", "x" * 200])
 def test_a_name_that_would_leave_the_results_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="name"):

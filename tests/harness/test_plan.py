@@ -46,14 +46,39 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
         ("[hosts]\nnames = ['a', 'a', 'b', 'c']", "named twice"),
         ("[hosts]\nlab = 3\n[ensemble]\nobservers = ['n9']", "n9 is not one of the hosts"),
         ("[hosts]\nlab = 3\n[ensemble]\ngroups = [['n1'], ['n2']]", "exactly one group"),
-        ("[hosts]\nlab = 3\n[time]\nlimit_s = 0", "limit_s: must be above 0"),
+        ("[hosts]\nlab = 3\nssh_config = 'x'", "have one of their own"),
+        ("[hosts]\nlab = 3\ndirectory = 'relative'", "an absolute path"),
+        ("[hosts]\nlab = 3\ndirectory = '/tmp/../etc'", "an absolute path"),
+        ("[hosts]\nlab = 3\ndirectory = '/tmp/%s'" % ("x" * 60), "take a shorter name"),
+        ("[hosts]\nlab = 3\n[time]\nlimit_s = 0", "limit_s: above 0, at most 604800, not 0"),
+        ("[hosts]\nlab = 3\n[time]\nlimit_s = inf", "not inf"),
+        ("[hosts]\nlab = 3\n[time]\nstart_s = nan", "not nan"),
+        ("[hosts]\nlab = 3\n[nemesis]\nlease_s = 1e12", "lease_s: above 0"),
+        ("[hosts]\nlab = 3\n[nemesis]\nkinds = ['kil']", "there is no 'kil' (did you mean kill?)"),
+        ("system = 'zookeeper'\n[hosts]\nlab = 3\n[nemesis]\nkinds = ['clock']", "no other clock"),
         ("[hosts]\nlab = 3\n[workload]\nrate_per_s = 1e9", "rate_per_s"),
+        ("[hosts]\nlab = 3\n[ensemble]\nclient_port = 2888", "three different ports"),
+        ("[hosts]\nlab = 3\n[ensemble]\nclient_port = 70000", "client_port: above 0, at most 65535"),
+        ("[hosts]\nlab = 3\n[bounds]\nconvergence_s = -1", "convergence_s: from 0"),
+        ("seed = -1\n[hosts]\nlab = 3", "seed: from 0"),
+        ("system = 'etcd'\n[hosts]\nlab = 3", "there is no 'etcd'"),
+        (
+            "[hosts]\nlab = 3\n[ensemble]\nbug = 'half-quorums'",
+            "there is no 'half-quorums' (did you mean half-quorum?)",
+        ),
+        ("system = 'zookeeper'\n[hosts]\nlab = 3\n[ensemble]\nbug = 'half-quorum'", "onethrone's own server only"),
+        ("[hosts]\nlab = 3\n[ensemble.weights]\nn1 = 2", "give groups"),
+        (
+            "[hosts]\nlab = 3\n[ensemble]\ngroups = [['n1', 'n2', 'n3']]\nweights = {n1 = 0, n2 = 0, n3 = 0}",
+            "nobody weighs",
+        ),
         ("this is not toml", "cannot be read as a plan"),
     ],
 )
 def test_a_plan_that_cannot_be_run_is_refused_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(UsageError, match="plan.toml") as caught:
-        plans.load(write(tmp_path, text))
+    file = write(tmp_path, text)
+    with pytest.raises(UsageError, match=r"plan\.toml") as caught:
+        plans.check(plans.load(file), str(file))
     assert reason in str(caught.value)
 
 
