@@ -104,6 +104,8 @@ class Broadcast(Learner):
     def __init__(self, config: Config, durable: Durable) -> None:
         super().__init__(config, durable)
         self.leading: Optional[Leading] = None
+        self.highest_accepted = 0
+        """An epoch that a member had accepted when it could not follow us: the next one of ours is above it."""
 
     # ---- what the layer above does -----------------------------------------------------------------------------
 

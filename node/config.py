@@ -64,6 +64,8 @@ class Config:
     min_notification_interval_ms: int = 200
     max_notification_interval_ms: int = 60000
     connect_timeout_ms: int = 5000
+    snap_count: int = 20_000
+    """snapCount: so many committed transactions in the log, or up to a half more, become a snapshot."""
     data_dir: str = ""
     client_address: Optional[Address] = None
     listen_on_all_ips: bool = False
@@ -126,13 +128,14 @@ _REFUSED = {
     "multiAddress.enabled": "several addresses for a server",
     "reconfigEnabled": "reconfiguration",
 }
-_TIMES = {
+_NUMBERS = {
     "tickTime": "tick_ms",
     "initLimit": "init_limit",
     "syncLimit": "sync_limit",
     "cnxTimeout": "connect_timeout_ms",
     "fastleader.minNotificationInterval": "min_notification_interval_ms",
     "fastleader.maxNotificationInterval": "max_notification_interval_ms",
+    "snapCount": "snap_count",
 }
 
 
@@ -153,9 +156,9 @@ def load(path: str) -> Config:
     if algorithm is not None and algorithm.value != "3":
         raise algorithm.error("there is no election algorithm but 3", "leave the line out")
 
-    times = {field: properties.pop(key).whole(1, _MAX_MS) for key, field in _TIMES.items() if key in properties}
+    numbers = {field: properties.pop(key).whole(1, _MAX_MS) for key, field in _NUMBERS.items() if key in properties}
     for key in ("initLimit", "syncLimit"):
-        if _TIMES[key] not in times:
+        if _NUMBERS[key] not in numbers:
             raise ConfigError(path, 0, key, "it is not set", "add a line such as %s=5" % key)
     data_dir = _required(properties, path, "dataDir", "/var/lib/zookeeper").value
     members = _members(properties, path)
@@ -176,7 +179,7 @@ def load(path: str) -> Config:
         listen_on_all_ips=listen is not None and listen.flag(),
         four_letter_words=None if words is None or "*" in words.value else _words(words.value),
         other={key: found.value for key, found in properties.items()},
-        **times,
+        **numbers,
     )
 
 

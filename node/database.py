@@ -79,9 +79,14 @@ class Database:
         self.log, self.zxids, self.applied = [], [], 0
         self.base, self.nodes = nodes, dict(nodes)
 
-    def compact(self) -> None:
-        """Make the tree the snapshot that the log goes on from.  All of the log must be committed."""
-        self.restore(self.committed_zxid, self.nodes)
+    def compact(self, count: int) -> None:
+        """Move the snapshot on over the first `count` transactions of the log, which must be committed."""
+        for txn in self.log[:count]:
+            apply(self.base, txn)
+        self.snapshot_zxid = self.zxids[count - 1]
+        del self.log[:count]
+        del self.zxids[:count]
+        self.applied -= count
 
     def commit(self, zxid: int) -> List[Txn]:
         """Apply what is logged up to `zxid`, in order; returns what was applied."""

@@ -205,10 +205,11 @@ class TruncateLog(NamedTuple):
 
 
 class StoreSnapshot(NamedTuple):
-    """Replace snapshot and log by this state, durably; the log is empty after it and continues at `zxid`."""
+    """Replace snapshot and log by this state and the transactions that follow it, durably, and all of it at once."""
 
     zxid: int
     stream: bytes
+    txns: Tuple[Txn, ...] = ()
 
 
 class Reply(NamedTuple):

@@ -77,7 +77,7 @@ class Leader(Broadcast):
         own = (self.current_epoch, self.database.last_zxid)
         leading = self.leading = Leading(self.now, self.now + self.init_limit, own)
         self.set_timer("leader", self.now + self.tick // 2)
-        self.hear_accepted_epoch(leading, self.sid, self.accepted_epoch)
+        self.hear_accepted_epoch(leading, self.sid, max(self.accepted_epoch, self.highest_accepted))
         for conn, pending in list(self.pending.items()):
             if pending.held is not None and self.leading is leading:
                 self.on_learner(leading, conn, pending.held)
@@ -113,10 +113,25 @@ class Leader(Broadcast):
             self.close(leading, older, "server %d came again" % handler.sid)
         leading.handlers[conn] = handler
         leading.looking.discard(handler.sid)
-        if leading.proposed:
-            self.send_leader_info(leading, conn)
-        else:
+        if not leading.proposed:
             self.hear_accepted_epoch(leading, handler.sid, accepted)
+        elif self.is_shut_out(leading, handler.sid, accepted):
+            self.reached("epoch-too-low-for-a-member")
+            self.highest_accepted = accepted
+            self.stop_leading(
+                "server %d has accepted epoch %d, and cannot follow us in epoch %d"
+                % (handler.sid, accepted, leading.epoch)
+            )
+        else:
+            self.send_leader_info(leading, conn)
+
+    def is_shut_out(self, leading: Leading, sid: int, accepted: int) -> bool:
+        """Has a member accepted an epoch above ours, of an attempt to lead that came to nothing?
+
+        It would refuse our epoch for as long as we lead.  ZooKeeper leaves it out in the cold; we elect again, once,
+        and the next epoch is above all that anybody has accepted.
+        """
+        return accepted > leading.epoch and self.config.member(sid) is not None
 
     def hear_accepted_epoch(self, leading: Leading, sid: int, accepted: int) -> None:
         """getEpochToPropose: one above whatever anybody has accepted; fixed when a quorum, and we, have told."""
@@ -290,6 +305,8 @@ class Leader(Broadcast):
         self.send(conn, UPTODATE, -1)
         handler.up_to_date = True
         handler.heard_at = self.now
+        # What it was sent before, it acknowledges from now on.
+        handler.unacked = dict.fromkeys(handler.unacked, self.now)
         held, handler.held = handler.held, []
         for packet in held:
             self.out.append(Send(conn, packet))

@@ -110,9 +110,6 @@ class LeaderMisbehaved(Exception):
 
 
 class Learner(Election):
-    longest_log = 20_000
-    """Transactions in the log, and in memory, before they become a snapshot."""
-
     def __init__(self, config: Config, durable: Durable) -> None:
         super().__init__(config, durable)
         self.learning: Optional[Learning] = None
@@ -280,6 +277,12 @@ class Learner(Election):
             return last
         if zxid == last:
             return last
+        start = self.database.snapshot_zxid
+        if zxid < start == zxid_of(epoch_of(start), 0):
+            # A ZooKeeper leader names its snapshot by the start of its epoch, which is no transaction.  Whoever leads
+            # later holds what that leader began with, and nothing between it and that start.
+            self.reached("truncation-to-the-start-of-an-epoch")
+            return start
         point = self.database.floor(zxid)
         if point is None or zxid > last or (point != zxid and zxid != zxid_of(epoch_of(zxid), 0)):
             # To go on from a point that we do not have would leave a hole in our history.
@@ -312,19 +315,23 @@ class Learner(Election):
         self.tell_leader(ACK, zxid)
 
     def adopt_history(self, learning: Learning) -> None:
+        sent = learning.proposals
         if learning.stream is not None:
-            self.out.append(StoreSnapshot(learning.sync_zxid, learning.stream))
+            # In one write: the snapshot may be older than what we hold, and be made good only by what follows it.
+            self.out.append(StoreSnapshot(learning.sync_zxid, learning.stream, tuple(sent)))
             self.database.restore(learning.sync_zxid, learning.nodes)
+            self.database.append(tuple(sent))
             learning.stream = b""
-        sent, ours = learning.proposals, self.database.after(learning.sync_zxid)
-        same = 0
-        while same < len(sent) and same < len(ours) and sent[same] == ours[same]:
-            same += 1
-        if same < len(ours):
-            point = ours[same - 1].zxid if same else learning.sync_zxid
-            self.out.append(TruncateLog(point))
-            self.database.truncate(point)
-        self.append(tuple(sent[same:]))
+        else:
+            ours = self.database.after(learning.sync_zxid)
+            same = 0
+            while same < len(sent) and same < len(ours) and sent[same] == ours[same]:
+                same += 1
+            if same < len(ours):
+                point = ours[same - 1].zxid if same else learning.sync_zxid
+                self.out.append(TruncateLog(point))
+                self.database.truncate(point)
+            self.append(tuple(sent[same:]))
         learning.unacked = [txn.zxid for txn in sent if txn.zxid > learning.commit_to]
         learning.proposals = []
 
@@ -395,12 +402,18 @@ class Learner(Election):
         self.compact()
 
     def compact(self) -> None:
-        """Replace a long log by a snapshot, at a moment when all of it is committed."""
-        database = self.database
-        if len(database.log) >= self.longest_log and database.applied == len(database.log):
+        """Replace the older part of a long log by a snapshot.
+
+        The younger part stays, so that a server that comes back soon needs no snapshot.  All servers commit the same
+        transaction at the same time, and writing a snapshot takes a while; so each has a limit of its own.
+        """
+        database, count = self.database, self.config.snap_count
+        limit = count + self.sid % 8 * count // 16
+        if database.applied >= limit:
             self.reached("log-compacted")
-            self.out.append(StoreSnapshot(database.committed_zxid, packets.encode_snapshot(database.nodes)))
-            database.compact()
+            database.compact(limit - count // 2)
+            snapshot = packets.encode_snapshot(database.base)
+            self.out.append(StoreSnapshot(database.snapshot_zxid, snapshot, tuple(database.log)))
 
     # ---- our clients -----------------------------------------------------------------------------------------------
 

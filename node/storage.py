@@ -150,7 +150,7 @@ class Storage:
             zxid, snapshot, txns = self._load_log()
             self._replace_log(zxid, snapshot, [txn for txn in txns if txn.zxid <= effect.zxid])
         else:
-            self._replace_log(effect.zxid, effect.stream, [])
+            self._replace_log(effect.zxid, effect.stream, list(effect.txns))
 
     # ---- files ---------------------------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Disk:
         elif isinstance(effect, TruncateLog):
             self.log = [txn for txn in self.log if txn.zxid <= effect.zxid]
         else:
-            self.snapshot_zxid, self.snapshot, self.log = effect.zxid, effect.stream, []
+            self.snapshot_zxid, self.snapshot, self.log = effect.zxid, effect.stream, list(effect.txns)
 
     def load(self) -> Durable:
         """What a server would find if it started now; `StorageError` as `Storage.load`.  Changes nothing."""

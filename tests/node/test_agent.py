@@ -22,6 +22,7 @@ from harness.archive import build
 from harness.zkclient import Client, Failed, Unknown, four_letter_word
 from node import packets
 from node.journal import Start, digest, read, repeat
+from node.storage import Storage
 from tests.ensembles import Servers
 
 THREE = dict.fromkeys(("n1", "n2", "n3"), "onethrone")
@@ -222,6 +223,64 @@ def test_every_journal_repeats_step_by_step_across_crashes(three: Servers) -> No
         assert steps > 10
     three.start()
     three.wait_until_all_serve()
+
+
+def test_a_long_log_becomes_a_snapshot_from_which_servers_restart_and_are_synchronised(tmp_path: Path) -> None:
+    """snapCount; with processes, disks and sockets: compaction, a SNAP to a server that was down, kill -9 of all."""
+    written: dict[str, bytes] = {}
+
+    def write(client: Client, count: int) -> None:
+        for _ in range(count):
+            path = f"/written-{len(written)}"
+            written[path] = path.encode()
+            client.create(path, written[path])
+
+    def check(servers: Servers) -> None:
+        servers.wait_until_all_serve()
+        for host in servers.hosts:
+            with servers.client(host) as client:
+                client.sync("/")
+                assert {path: client.get_data(path) for path in written} == written
+                assert set(client.get_children("/")) == {path[1:] for path in written}
+
+    def history(servers: Servers, host: str) -> tuple[int, int]:
+        storage = Storage(str(servers.directories[host] / "data"), lambda level, text: None)
+        try:
+            durable = storage.load()
+            return durable.snapshot_zxid, len(durable.log)
+        finally:
+            storage.close()
+
+    with Servers(tmp_path, THREE) as servers:
+        for host in servers.hosts:
+            with open(servers.directories[host] / "zoo.cfg", "a") as file:
+                file.write("snapCount=16\n")
+        servers.start()
+        leader = servers.wait_until_all_serve()
+        away = "n1" if leader != "n1" else "n2"
+        with servers.client(leader) as client:
+            write(client, 5)
+            servers.kill(away)
+            write(client, 60)
+        servers.start(away)
+        check(servers)
+        reasons = [event["value"].get("reason", "") for event in servers.events(away) if event["f"] == "state"]
+        assert any(reason.endswith("by SNAP") for reason in reasons), reasons
+        with servers.client(away) as client:
+            write(client, 45)
+        for host in servers.hosts:
+            servers.processes[host].kill()
+        for host in servers.hosts:
+            servers.kill(host)
+            snapshot_zxid, length = history(servers, host)
+            assert snapshot_zxid > 0
+            assert length < 16 + 3 + 4
+        servers.start()
+        check(servers)
+        for host in servers.hosts:
+            servers.kill(host)
+            for entry, effects in repeat(read(str(servers.directories[host] / "journal.jsonl"))):
+                assert digest(effects) == entry.effects, entry
 
 
 # ---- one server ----------------------------------------------------------------------------------------------------

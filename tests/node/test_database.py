@@ -39,8 +39,9 @@ def test_a_compacted_log_goes_on_from_its_snapshot() -> None:
     database = Database(durable(2, 2, *LOG))
     database.commit(z(2, 1))
     nodes = dict(database.nodes)
-    database.compact()
-    assert (database.log, database.last_zxid, database.nodes) == ([], z(2, 1), nodes)
+    database.compact(2)
+    assert (database.snapshot_zxid, database.zxids, database.applied) == (z(1, 2), [z(2, 1)], 1)
+    assert (set(database.base), database.nodes) == (nodes.keys() - {f"/{z(2, 1):x}"}, nodes)
     database.append((txn(z(2, 2)),))
     database.commit(z(2, 2))
     assert set(database.nodes) == {*nodes, f"/{z(2, 2):x}"}

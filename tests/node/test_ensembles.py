@@ -12,12 +12,12 @@ import pytest
 
 from node import packets
 from node.bugs import load, names
-from node.core import BROADCAST
-from node.events import LEADING, LOOKING, OBSERVING, Durable, Report, TimerDue
+from node.core import BROADCAST, SYNCHRONIZATION
+from node.events import LEADING, LOOKING, OBSERVING, Durable, Report, StoreSnapshot, TimerDue
 from node.server import Server
 from tests.node.chaos import CONVERGENCE_S, Storm, storm
 from tests.node.probe import txn, z
-from tests.node.world import SECOND, Broken, World
+from tests.node.world import SECOND, Broken, Disk, World
 
 
 def established(servers: int = 3, observers: int = 0, **settings: Any) -> World:
@@ -278,6 +278,92 @@ def test_a_crash_between_any_two_effects_of_a_write_loses_nothing_that_was_answe
                 assert "/w" in trees[0]
 
 
+def test_a_crash_between_any_two_effects_of_a_snapshot_sync_loses_nothing_that_was_committed() -> None:
+    """A restarted leader's snapshot may be older than the learner's: what follows it is on the disk at the same time.
+
+    1 and 3 hold what epoch 1 committed; 3 has it as a snapshot of epoch 2's start, from a ZooKeeper leader.
+    """
+    history = [txn(z(1, counter)) for counter in (1, 2, 3)]
+    snapshot = packets.encode_snapshot({"/": b"", **{f"/{t.zxid:x}": b"" for t in history}})
+    disks = {
+        1: Disk(2, 2, log=list(history)),
+        2: Disk(1, 1, log=history[:1]),
+        3: Disk(2, 2, z(2, 0), snapshot),
+    }
+    crashes = 0
+    for point in range(30):
+        world = World(3)
+        world.promises.committed = list(history)
+        for sid, disk in disks.items():
+            world.hosts[sid].disk = copy.deepcopy(disk)
+        world.start(1)
+        world.start(2)
+        world.run_until(lambda world=world: world.server(1).phase == SYNCHRONIZATION, 5)  # type: ignore[misc]
+        world.cut |= {(1, 2), (2, 1)}
+        world.start(3)
+        world.hosts[3].crash_in = point
+        world.run(1)
+        crashes += world.hosts[3].server is None
+        world.reset_connections(1, 2)
+        world.crash(1)
+        world.heal()
+        world.restart(3)
+        world.run_until(lambda world=world: world.settled([2, 3]), CONVERGENCE_S)  # type: ignore[misc]
+        world.run(0.1)
+        assert set(world.server(2).database.nodes) == {"/", *(f"/{t.zxid:x}" for t in history)}
+    assert crashes > 20
+
+
+def test_a_server_that_accepted_epochs_of_failed_attempts_joins() -> None:
+    """Server 3 was about to lead, twice, and died both times with the new epoch on its disk and told to nobody."""
+    world = World(3)
+    world.hosts[3].disk.accepted = 2
+    world.start(1)
+    world.start(2)
+    world.run_until(lambda: world.settled([1, 2]), 2)
+    assert world.server(2).current_epoch == 1
+    world.start(3)
+    assert world.run_until(world.settled, CONVERGENCE_S) < 2
+    assert world.server(3).current_epoch == 3
+
+
+def test_a_server_that_was_away_for_less_than_half_the_log_needs_no_snapshot() -> None:
+    world = World(3, snap_count=40)
+    world.start_all()
+    world.run_until(world.settled, 2)
+    for _ in range(30):
+        world.create(3)
+    world.run(0.1)
+    world.crash(1)
+    for _ in range(19):
+        world.create(3)
+    world.run(0.1)
+    assert "log-compacted" in world.marks
+    world.start(1)
+    world.run_until(world.settled, CONVERGENCE_S)
+    world.run(0.1)
+    assert "snapshot-sync" not in world.marks
+    assert len(world.server(1).database.nodes) == 50
+
+
+def test_a_log_stays_short_while_something_is_always_outstanding() -> None:
+    """Also if there is no moment at which all of it is committed; and the servers do not write at the same moment."""
+    world = World(5, snap_count=32)
+    world.start_all()
+    world.run_until(world.settled, 2)
+    world.trace = []
+    for _ in range(400):
+        world.create(5)
+        world.create(5)
+        world.run(0.0005)
+    snapshots = [(who, effect.zxid) for _, who, effect in world.trace if isinstance(effect, StoreSnapshot)]
+    assert {who for who, _ in snapshots} == set(world.hosts)
+    assert len({zxid for _, zxid in snapshots}) == len(snapshots)
+    for host in world.hosts.values():
+        assert host.server is not None
+        assert len(host.disk.log) == len(host.server.database.log) < 32 + 10 + 16
+
+
 # ---- storms, and the bugs that they must find ----------------------------------------------------------------------
 
 STORMS = 1000
@@ -293,24 +379,19 @@ def test_storms_break_no_promise(part: int) -> None:
             raise AssertionError(f"seed {seed}: {broken}") from broken
 
 
-class ShortLog(Server):
-    """A server whose log becomes a snapshot every few transactions, so that SNAP is as common as DIFF."""
-
-    longest_log = 4
-
-
 def test_storms_break_no_promise_when_logs_become_snapshots() -> None:
+    """With a snapshot every few transactions SNAP is as common as DIFF."""
     marks: set[str] = set()
     for seed in range(9000, 9120):
         try:
-            marks |= storm(seed, ShortLog).marks
+            marks |= Storm(seed, snap_count=4).run().marks
         except Broken as broken:
             raise AssertionError(f"seed {seed}: {broken}") from broken
     assert {"log-compacted", "snapshot-sync"} <= marks
 
 
 def test_a_log_that_became_a_snapshot_is_found_again_after_a_crash() -> None:
-    world = World(3, server_class=ShortLog)
+    world = World(3, snap_count=4)
     world.start_all()
     world.run_until(world.settled, 2)
     for _ in range(11):

@@ -184,11 +184,28 @@ def test_an_epoch_that_a_needed_voter_had_accepted_before_is_given_up_at_once() 
 
 
 def test_the_fixed_epoch_is_told_to_late_comers_however_high_theirs_is() -> None:
-    """Section 5.3: they will refuse it."""
+    """Section 5.3: they will refuse it, if they are no members that we would do without for ever."""
     probe = elected()
     probe.learner(1, accepted=0)
-    late = probe.learner(2, accepted=40)
-    assert probe.packets(late)[0].zxid == z(1, 0)
+    for sid, accepted in ((2, 1), (9, 40)):
+        late = probe.learner(sid, accepted=accepted)
+        assert probe.packets(late)[0].zxid == z(1, 0)
+
+
+@pytest.mark.parametrize("phase", ["discovery", "broadcast"])
+def test_a_member_that_accepted_a_higher_epoch_makes_us_elect_again_and_go_above_it(phase: str) -> None:
+    """Of an attempt that came to nothing.  It would refuse our epoch as long as we lead."""
+    if phase == "discovery":
+        probe = elected()
+        probe.learner(1, accepted=0)
+    else:
+        probe, _ = serving()
+    late = probe.learner(2, accepted=7)
+    assert probe.server.role == LOOKING
+    assert probe.hung_up(late)
+    probe.elect_self()
+    conn = probe.learner(1, accepted=1)
+    assert probe.packets(conn)[0].zxid == z(8, 0), "also if it is not among those who choose the epoch"
 
 
 def test_a_learner_that_came_while_we_were_looking_is_held_until_we_lead() -> None:
@@ -559,6 +576,24 @@ def test_a_follower_that_acknowledges_nothing_is_closed_though_it_answers_pings(
         probe.packet(conn, PING, 0, b"")
     assert probe.hung_up(conn)
     assert "transaction-timeout" in probe.marks()
+
+
+def test_what_was_sent_during_a_synchronisation_is_to_be_acknowledged_within_sync_limit_of_uptodate() -> None:
+    """A learner acknowledges no proposal before; ZooKeeper counts none that it sent before (LearnerHandler)."""
+    probe, conn = serving()
+    late = probe.learner(2, accepted=1)
+    probe.ack_epoch(late, -1)
+    create(probe, 1)
+    probe.packet(conn, ACK, z(1, 1))
+    for _ in range(11):
+        probe.advance(100)
+        probe.packet(conn, PING, 0, b"")
+    probe.packet(late, ACK, z(1, 0))
+    for _ in range(11):
+        assert not probe.hung_up(late)
+        probe.advance(100)
+        probe.packet(late, PING, 0, b"")
+    assert probe.hung_up(late)
 
 
 def test_a_leader_that_steps_down_closes_every_learner() -> None:

@@ -216,13 +216,32 @@ def test_a_snapshot_replaces_the_history() -> None:
     probe.step(Received(conn, SnapshotStream(z(5, 9), stream)))
     propose(probe, conn, z(5, 10))
     effects = probe.packet(conn, NEWLEADER, z(6, 0))
-    assert shape(effects) == [
-        StoreSnapshot(z(5, 9), stream), AppendTxns((txn(z(5, 10)),)), StoreEpoch("currentEpoch", 6), ACK,
-    ]  # fmt: skip
+    assert shape(effects) == [StoreSnapshot(z(5, 9), stream, (txn(z(5, 10)),)), StoreEpoch("currentEpoch", 6), ACK]
     probe.packet(conn, COMMIT, z(5, 10))
     probe.packet(conn, UPTODATE, -1)
     assert set(probe.server.database.nodes) == {"/", "/snap", f"/{z(5, 10):x}"}
     assert probe.server.database.last_zxid == z(5, 10)
+
+
+def test_a_truncation_to_before_a_snapshot_of_an_epochs_start_keeps_the_snapshot() -> None:
+    """A ZooKeeper leader sends its snapshot as of epoch<<32; the last transaction before it is the same point."""
+    nodes = packets.encode_snapshot({"/": b"", "/snap": b"s"})
+    probe, conn = synchronizing(Durable(4, 4, z(4, 0), nodes, (txn(z(4, 1)),)), epoch=6)
+    probe.packet(conn, TRUNC, z(3, 7))
+    propose(probe, conn, z(5, 1))
+    effects = probe.packet(conn, NEWLEADER, z(6, 0))
+    assert shape(effects) == [
+        TruncateLog(z(4, 0)), AppendTxns((txn(z(5, 1)),)), StoreEpoch("currentEpoch", 6), ACK,
+    ]  # fmt: skip
+    probe.packet(conn, UPTODATE, -1)
+    assert set(probe.server.database.nodes) == {"/", "/snap"}
+
+
+def test_a_truncation_to_before_any_other_snapshot_ends_it() -> None:
+    nodes = packets.encode_snapshot({"/": b""})
+    probe, conn = synchronizing(Durable(4, 4, z(4, 3), nodes, (txn(z(4, 4)),)), epoch=6)
+    probe.packet(conn, TRUNC, z(4, 2))
+    assert "leader-misbehaved" in probe.marks()
 
 
 def test_a_damaged_snapshot_ends_it() -> None:

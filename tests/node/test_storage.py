@@ -251,6 +251,8 @@ LIFE: list[StorageEffect] = [
     AppendTxns((txn(0x300000002),)),
     StoreEpoch("currentEpoch", 3),
     AppendTxns((txn(0x300000003),)),
+    StoreSnapshot(0x300000002, b"the older part of the log", (txn(0x300000003), txn(0x300000004))),
+    AppendTxns((txn(0x300000005),)),
 ]
 
 
@@ -322,7 +324,12 @@ TXNS = st.builds(txn, st.integers(1, 40), st.binary(max_size=5))
 EFFECTS = st.one_of(
     st.builds(AppendTxns, st.lists(TXNS, max_size=3).map(tuple)),
     st.builds(TruncateLog, st.integers(0, 40)),
-    st.builds(StoreSnapshot, st.integers(0, 40), st.binary(min_size=1, max_size=9)),
+    st.builds(
+        StoreSnapshot,
+        st.integers(0, 40),
+        st.binary(min_size=1, max_size=9),
+        st.lists(TXNS, max_size=3).map(tuple),
+    ),
 )
 
 

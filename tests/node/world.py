@@ -132,7 +132,7 @@ class Promises:
             if self.epochs.get((sid, "currentEpoch"), 0) > self.epochs.get((sid, "acceptedEpoch"), 0):
                 raise Broken("epochs", f"current epoch of server {sid} is above its accepted epoch")
         elif isinstance(effect, StoreSnapshot):
-            log = self.world.hosts[sid].disk.log
+            log = [txn for txn in self.world.hosts[sid].disk.log if txn.zxid <= effect.zxid]
             if log and log[-1].zxid == effect.zxid:
                 self.check(sid, self.index(log[0].zxid - 1), log)
         elif isinstance(effect, Report) and effect.value["established"]:
@@ -358,7 +358,7 @@ class World:
         elif isinstance(effect, TruncateLog):
             disk.log = [txn for txn in disk.log if txn.zxid <= effect.zxid]
         elif isinstance(effect, StoreSnapshot):
-            disk.snapshot_zxid, disk.snapshot, disk.log = effect.zxid, effect.stream, []
+            disk.snapshot_zxid, disk.snapshot, disk.log = effect.zxid, effect.stream, list(effect.txns)
         elif isinstance(effect, Report):
             self.reports.append((self.now, sid, effect.value))
         elif isinstance(effect, Reached):
