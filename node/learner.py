@@ -405,13 +405,14 @@ class Learner(Election):
         """Replace the older part of a long log by a snapshot.
 
         The younger part stays, so that a server that comes back soon needs no snapshot.  All servers commit the same
-        transaction at the same time, and writing a snapshot takes a while; so each has a limit of its own.
+        transaction at the same time, and writing a snapshot takes a while; so each has a limit of its own, and all
+        cut off as much at a time: they take turns.
         """
         database, count = self.database, self.config.snap_count
         limit = count + self.sid % 8 * count // 16
         if database.applied >= limit:
             self.reached("log-compacted")
-            database.compact(limit - count // 2)
+            database.compact(max(1, count // 2))
             snapshot = packets.encode_snapshot(database.base)
             self.out.append(StoreSnapshot(database.snapshot_zxid, snapshot, tuple(database.log)))
 
