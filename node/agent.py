@@ -90,7 +90,7 @@ class Agent:
         self._end: Optional[asyncio.Future[None]] = None
         self._timers: Dict[str, asyncio.TimerHandle] = {}
         self._inbox: Deque[Event] = deque()
-        self._stepping = False
+        self._stepping = True  # until the core has started: a peer may dial as soon as we listen
         self._now = 0
 
     async def run(self) -> int:
@@ -118,7 +118,6 @@ class Agent:
         value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}
         self.events.write("started", value)
         now = self.now()
-        self._stepping = True
         try:
             effects = self.server.start(now)
             if self.journal is not None:

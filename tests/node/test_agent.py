@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -21,8 +22,13 @@ import pytest
 from harness.archive import build
 from harness.zkclient import Client, Failed, Unknown, four_letter_word
 from node import packets
-from node.journal import Start, digest, read, repeat
+from node.agent import Agent, EventsFile
+from node.config import Config, Member
+from node.events import Accepted, Event, InitialMessage, Received
+from node.journal import Journal, Start, Step, digest, read, repeat
+from node.server import Server
 from node.storage import Storage
+from node.wire import V1, encode
 from tests.ensembles import Servers
 
 THREE = dict.fromkeys(("n1", "n2", "n3"), "onethrone")
@@ -281,6 +287,42 @@ def test_a_long_log_becomes_a_snapshot_from_which_servers_restart_and_are_synchr
             servers.kill(host)
             for entry, effects in repeat(read(str(servers.directories[host] / "journal.jsonl"))):
                 assert digest(effects) == entry.effects, entry
+
+
+def test_what_a_peer_says_before_the_core_has_started_waits_for_the_start(tmp_path: Path) -> None:
+    """We listen before we start, since a port in use has to be known first; a peer may be quick."""
+    members = tuple(Member(sid, f"127.178.0.{sid}", 22888, 23888) for sid in (1, 2, 3))
+    config = Config(3, members, data_dir=str(tmp_path))
+    journal = tmp_path / "journal.jsonl"
+
+    async def dialled_early() -> None:
+        agent = Agent(config, Server, bug="", events=EventsFile(None), journal=Journal(str(journal)))
+        told: list[Event] = []
+        tell = agent.links.tell
+
+        def overhear(event: Event) -> None:
+            told.append(event)
+            tell(event)
+
+        agent.links.tell = overhear
+        await agent.links.start()
+        _, writer = await asyncio.open_connection(*members[2].election_address)
+        writer.write(encode(InitialMessage(V1, 2, (members[1].election_address,))))
+        async with asyncio.timeout(DEADLINE_S):
+            while not any(isinstance(event, Received) for event in told):
+                await asyncio.sleep(0.01)
+        agent.begin()
+        agent.stop(0, "the test is over")
+        writer.close()
+        agent.links.close()
+        agent.storage.close()
+
+    asyncio.run(dialled_early())
+    entries = list(repeat(read(str(journal))))
+    assert isinstance(entries[0][0], Start)
+    assert [type(entry.event) for entry, _ in entries[1:3] if isinstance(entry, Step)] == [Accepted, Received]
+    for entry, effects in entries:
+        assert digest(effects) == entry.effects, entry
 
 
 # ---- one server ----------------------------------------------------------------------------------------------------
