@@ -7,8 +7,10 @@ run is a function of its seed, so a failing one is simply run again here to keep
 1.  Every seed is counted once.  A batch whose worker died is handed out again; only what came back is counted.
 2.  A batch that keeps killing its workers is halved, and tried by itself, until the seed that does it is found; that
     seed is `unknown`, and the campaign with it.
-3.  Invalid beats unknown beats valid.
-4.  The canary.  A planted bug is run over some of the seeds (`CANARY`).  If it is not found, the harness is blind, and
+3.  A cluster that is gone (no scheduler, or no worker left) ends the campaign: what was counted is said, and it is
+    `unknown`.
+4.  Invalid beats unknown beats valid.
+5.  The canary.  A planted bug is run over some of the seeds (`CANARY`).  If it is not found, the harness is blind, and
     the verdict is unknown, whatever else was seen.
 
 Example: `Campaign(Spec(), range(1000), jobs=2).run()` is a thousand chaotic minutes, judged.
@@ -37,8 +39,6 @@ from nemesis.schedule import Schedule
 
 BATCH = 8
 """Seeds of a batch: about half a second of work, so that handing it out costs little (one seed takes 60 ms)."""
-BATCHES_PER_WORKER = 100
-"""A worker process is replaced after so many: nothing that leaks grows for ever."""
 BATCHES_WAITING = 2
 """Beside the one that a worker is at, so that it never waits for us."""
 TRIES = 3
@@ -48,6 +48,8 @@ LISTED_MAX = 100
 
 CONNECT_S = 20
 """For the scheduler of a cluster to answer."""
+SILENCE_S = 20.0
+"""Nothing came back from a cluster for so long: is it still there?"""
 
 CANARY = "forgets-epoch"
 CANARY_FIRST, CANARY_EVERY = 3, 200
@@ -102,7 +104,7 @@ def prepare_worker() -> None:
 
 def run_batch(batch: Batch) -> Done:
     """Runs the seeds, one after the other: this is what travels to a worker."""
-    began = time.perf_counter()
+    began = time.process_time()
     reached: Counter[str] = Counter()
     ended = []
     for seed in batch.seeds:
@@ -130,7 +132,7 @@ def run_batch(batch: Batch) -> Done:
                 tuple(run.failures[:3]),
             )
         )
-    return Done(tuple(ended), dict(reached), time.perf_counter() - began)
+    return Done(tuple(ended), dict(reached), time.process_time() - began)
 
 
 @dataclass
@@ -146,7 +148,7 @@ class Tally:
     seconds: float = 0.0
     messages: int = 0
     core_s: float = 0.0
-    """What the workers took, on all cores."""
+    """What the workers took of their cores' time."""
     wall_s: float = 0.0
     canary_runs: int = 0
     canary_found: int = 0
@@ -213,7 +215,7 @@ class Campaign:
 
     def run(self) -> Tally:
         tally = self.tally
-        began = time.monotonic()
+        began = heard = time.monotonic()
         pool = make_pool(self._workers, self._scheduler)
         try:
             while True:
@@ -226,10 +228,17 @@ class Campaign:
                     broken |= self._take(future, self._under_way.pop(future))
                 if broken:
                     pool = self._replace(pool)
+                if done:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > SILENCE_S:
+                    pool.check()
+                    heard = time.monotonic()
                 tally.wall_s = time.monotonic() - began
                 self._watch(tally)
         except KeyboardInterrupt:
             tally.troubles.append("it was interrupted")
+        except ClusterGone as error:
+            tally.troubles.append(f"the cluster is gone: {error}")
         finally:
             pool.close()
             tally.wall_s = time.monotonic() - began
@@ -319,36 +328,58 @@ class Campaign:
 # ---- executors -------------------------------------------------------------------------------------------------------
 
 
+class ClusterGone(Exception):
+    """The cluster cannot be reached, or has no worker: nothing more will come of it."""
+
+
 class Pool(NamedTuple):
+    """`check` raises ClusterGone when nothing can come back any more."""
+
     executor: Executor
     close: Callable[[], None]
+    check: Callable[[], object]
 
 
 def make_pool(jobs: int, scheduler: str = "") -> Pool:
-    """Processes of this machine, or the workers of a Dask cluster.  ImportError: Dask is not installed."""
+    """Processes of this machine, or the workers of a Dask cluster (ClusterGone: there is none there).
+
+    Processes are not replaced after so many batches: memory is flat over seeds (tests/benchmarks), and a pool that
+    replaces its processes may wait for ever for the last ones (python/cpython#115634).
+    """
     if not scheduler:
-        executor = ProcessPoolExecutor(
-            jobs,
-            mp_context=get_context("spawn"),
-            initializer=prepare_worker,
-            max_tasks_per_child=BATCHES_PER_WORKER,
-        )
-        return Pool(executor, lambda: executor.shutdown(wait=True, cancel_futures=True))
+        executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker)
+        return Pool(executor, lambda: executor.shutdown(wait=True, cancel_futures=True), lambda: None)
     client = _client(scheduler)
     # pure=False: two batches are two tasks, also where their arguments are the same.
-    return Pool(client.get_executor(pure=False), client.close)
+    return Pool(client.get_executor(pure=False), client.close, lambda: _check(client))
 
 
 def workers_of(scheduler: str) -> int:
-    """How many tasks a Dask cluster runs at once."""
-    with _client(scheduler) as client:
-        return max(1, int(sum(client.nthreads().values())))
+    """How many tasks a Dask cluster runs at once.  Raises ClusterGone, and ImportError: Dask is not installed."""
+    client = _client(scheduler)
+    try:
+        return _check(client)
+    finally:
+        client.close()
+
+
+def _check(client: Any) -> int:
+    try:
+        threads = int(sum(client.nthreads().values()))
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise ClusterGone(f"its scheduler does not answer: {error}") from None
+    if not threads:
+        raise ClusterGone("it has no worker")
+    return threads
 
 
 def _client(scheduler: str) -> Any:
     from distributed import Client
 
-    return Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+    try:
+        return Client(scheduler, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterGone(str(error)) from None
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
@@ -363,7 +394,3 @@ def wilson(hits: int, of: int, z: float = 1.96) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     scale = 1 + z * z / of
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
-def spell(figures: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in figures.items())

@@ -103,7 +103,9 @@ def simulate_command(
         raise UsageError(
             f"--bug {spec.bug}: there is no such bug", remedy=f"There are: {', '.join(bugs.names())}, all."
         )
-    keeper = _Keeper(spec, results, name, schedule)
+    if spec.bug == "all" and (seed is not None or until or scheduler):
+        raise UsageError("--bug all looks for each bug over --seeds on this machine: no --seed, --until, --scheduler")
+    keeper = _Keeper(spec, results, name, schedule, given)
     try:
         if seed is not None:
             return _one(keeper, seed, as_json)
@@ -155,11 +157,12 @@ def _one(keeper: _Keeper, seed: int, as_json: bool) -> int:
 class _Keeper:
     """Runs a seed of the campaign again, and keeps its folder."""
 
-    def __init__(self, spec: Spec, results: Path, name: str, schedule_path: Path | None) -> None:
+    def __init__(self, spec: Spec, results: Path, name: str, schedule_path: Path | None, given: _Given) -> None:
         self.spec = spec
         self._results = results
         self._name = name
         self._schedule_path = schedule_path
+        self._given = given
 
     def keep(self, seed: int) -> tuple[SimulatedRun, Path]:
         from harness import folder as folders
@@ -185,7 +188,8 @@ class _Keeper:
     def command(self, seed: int) -> str:
         from harness.simulator.keeping import command
 
-        return command(seed, self.spec.servers, self.spec.bug, self.spec.settings, self._schedule_path)
+        spec, given = self.spec, self._given
+        return command(seed, spec.servers, spec.bug, spec.settings, self._schedule_path, given.settings, given.bug)
 
 
 # ---- many seeds ------------------------------------------------------------------------------------------------------
@@ -223,10 +227,14 @@ def _many(
 
 def _keep_failing(keeper: _Keeper, tally: Tally) -> dict[int, Path]:
     """Folders of the first failing seeds.  A seed that ends otherwise this time is a defect of ours, and is said."""
-    kept = {}
+    kept: dict[int, Path] = {}
     tally.failing.sort(key=lambda ended: (ended.valid is not False, ended.seed))
     for ended in [ended for ended in tally.failing if ended.seconds][:KEPT_MAX]:
-        run, folder = keeper.keep(ended.seed)
+        try:
+            run, folder = keeper.keep(ended.seed)
+        except (HarnessError, UsageError) as error:  # what was counted is worth more than a folder
+            tally.troubles.append(f"seed {ended.seed} could not be kept: {error}")
+            break
         kept[ended.seed] = folder
         if run.verdict.summary != ended.summary:
             tally.troubles.append(
@@ -301,15 +309,6 @@ def _summary(tally: Tally) -> str:
 
 def _in_words(result: dict[str, Any]) -> str:
     lines = [result["summary"]]
-    for failing in result["failing"][:SHOWN_MAX]:
-        lines.append(f"  seed {failing['seed']}: {failing['summary'].strip().splitlines()[0]}")
-        lines += [f"    {failure.strip().splitlines()[-1]}" for failure in failing["failures"]]
-        lines.append(f"    again: {failing['repeat']}")
-        if failing["run"]:
-            lines.append(f"    kept:  {failing['run']}")
-    more = result["counts"].get("false", 0) + result["counts"].get("unknown", 0) - len(result["failing"][:SHOWN_MAX])
-    if more > 0:
-        lines.append(f"  and {more} more (--json names the first {LISTED_MAX})")
     for promise, share in result["again"].items():
         low, high = share["interval_95"]
         lines.append(
@@ -328,6 +327,15 @@ def _in_words(result: dict[str, Any]) -> str:
     )
     if result["deaths_of_workers"]:
         lines.append(f"{result['deaths_of_workers']} batches lost their worker, and were run again")
+    more = result["counts"].get("false", 0) + result["counts"].get("unknown", 0) - len(result["failing"][:SHOWN_MAX])
+    if more > 0:
+        lines.append(f"{more} more than these failed (--json names the first {LISTED_MAX}):")
+    for failing in result["failing"][:SHOWN_MAX]:
+        lines.append(f"  seed {failing['seed']}: {failing['summary'].strip().splitlines()[0]}")
+        lines += [f"    {failure.strip().splitlines()[-1]}" for failure in failing["failures"]]
+        if failing["run"]:
+            lines.append(f"    kept:  {failing['run']}")
+        lines.append(f"    again: {failing['repeat']}")
     return "\n".join(lines)
 
 
@@ -465,11 +473,11 @@ def _broken_in(path: Path) -> tuple[str, ...]:
 
 
 def _dask_workers(scheduler: str) -> int:
-    from harness.simulator.campaign import workers_of
+    from harness.simulator.campaign import ClusterGone, workers_of
 
     try:
         return workers_of(scheduler)
     except ImportError:
         raise UsageError("--scheduler needs Dask", remedy="Install it: pip install 'onethrone[dask]'") from None
-    except (OSError, ValueError) as error:
+    except ClusterGone as error:
         raise UsageError(f"--scheduler {scheduler}: {error}", remedy="Start one with `dask scheduler`.") from None

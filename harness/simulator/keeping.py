@@ -68,15 +68,23 @@ def plan_of(run: SimulatedRun, settings: Settings) -> Plan:
     )
 
 
-def command(seed: int, servers: int, bug: str, settings: Settings, schedule: Path | None) -> str:
-    """What repeats a run; with a schedule, `settings` are taken from beside it."""
+def command(
+    seed: int,
+    servers: int,
+    bug: str,
+    settings: Settings,
+    schedule: Path | None,
+    given: Settings,
+    given_bug: str,
+) -> str:
+    """What repeats a run.  `given` and `given_bug` are what stands beside the schedule, and need not be said."""
     words = ["onethrone", "simulate", "--seed", str(seed), "--servers", str(servers)]
     if schedule is not None:
         words += ["--schedule", str(schedule)]
-    elif settings.duration_s != Settings().duration_s:
+    if settings.duration_s != given.duration_s:
         words += ["--time-limit", f"{settings.duration_s:g}"]
-    if settings.observers:
+    if settings.observers != given.observers:
         words += ["--observers", str(settings.observers)]
-    if bug:
+    if bug != given_bug:
         words += ["--bug", bug]
     return shlex.join(words)

@@ -220,7 +220,7 @@ class Network:
                 self.stall(pipe)
                 return
             pipe.unacked += 1
-        elif pipe.unacked:
+        elif pipe.since:
             pipe.unacked = pipe.since = 0
         self.hand_over(pipe, pipe.queue.popleft())
 
@@ -272,7 +272,9 @@ class Network:
             self.world.at(self.world.now + pipe.rto, self.retry, pipe)
             return
         pipe.stalled = False
-        if not pipe.back.blocked:
+        if pipe.back.blocked:
+            pipe.unacked += 1
+        else:
             pipe.since = pipe.unacked = 0
         self.hand_over(pipe, pipe.queue.popleft())
         for message in list(pipe.queue):
@@ -331,6 +333,9 @@ class Network:
     def connected(self, link: Link) -> None:
         process = link.procs[0]
         if link.up or not link.opened[0] or process is None:
+            return
+        if link.dead:  # whoever accepted it has died meanwhile
+            self.lose(link, 0, RESET.reason)
             return
         link.up = True
         self._links[link] = None
