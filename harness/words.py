@@ -95,6 +95,18 @@ def message(said: Message) -> str:
     return f"snapshot at {zxid(said.zxid)}, {len(said.stream)} bytes"
 
 
+def label(said: Message) -> str:
+    """A message in two or three words, for a diagram."""
+    if isinstance(said, Notification):
+        return f"vote {said.leader}, round {said.round}"
+    if isinstance(said, QuorumPacket):
+        if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
+            return f"{PACKET_NAMES[said.type]} {epoch_of(said.zxid)}"
+        name = PACKET_NAMES.get(said.type, f"type {said.type}")
+        return name if said.type in (events.PING, events.REQUEST, events.ACKEPOCH) else f"{name} {zxid(said.zxid)}"
+    return "introduction" if isinstance(said, InitialMessage) else "snapshot"
+
+
 def event(told: Event, who: Who) -> str:
     """What the core was told."""
     if isinstance(told, Received):

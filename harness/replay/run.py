@@ -115,8 +115,8 @@ class Replay:
 def replay_run(run: Path, only: str | None = None, bug: str | None = None) -> Replay:
     """All journals of the run's folder (or those of one host).  Raises UsageError."""
     hosts = journals(run, only)
-    history, ensemble, states, complete, notes = _history(run)
-    missing = [host for host in ensemble if host not in hosts] if only is None else []
+    history, sids, states, complete, notes = recorded(run)
+    missing = [host for host in sids if host not in hosts] if only is None else []
     servers = []
     for host in hosts:
         records = []
@@ -152,29 +152,30 @@ def journals(run: Path, only: str | None = None) -> list[str]:
     return hosts if only is None else [only]
 
 
-_States = dict[str, list[tuple[Any, Op | None]]]
+States = dict[str, list[tuple[Any, Op | None]]]
 
 
-def _history(run: Path) -> tuple[History | None, list[str], _States, bool, list[str]]:
-    """The history, its ensemble, the states of each host in it, and whether no host's reports are missing from it."""
+def recorded(run: Path) -> tuple[History | None, dict[str, int], States, bool, list[str]]:
+    """The history, its ensemble with sids, the states of each host in it, whether no host's reports are missing from
+    it, and notes.  Raises UsageError."""
     if not (run / "history.jsonl").exists():
-        return None, [], {}, False, ["there is no history; times are not known, and nothing is judged"]
+        return None, {}, {}, False, ["there is no history; times are not known, and nothing is judged"]
     history = read(run)
-    ensemble: list[str] = []
-    states: _States = {}
+    sids: dict[str, int] = {}
+    states: States = {}
     complete = False
     try:
         for op in history:
             if op.f == "state" and isinstance(op.process, str):
                 states.setdefault(op.process, []).append((op.value, op))
             elif op.f == "run" and isinstance(op.value, dict):
-                ensemble = list(op.value.get("ensemble") or ())
+                sids = {host: about.get("sid", -1) for host, about in (op.value.get("ensemble") or {}).items()}
             elif op.f == "end" and isinstance(op.value, dict):
                 streams = op.value.get("streams") or {}
                 complete = all(stream.get("sent") == stream.get("received") for stream in streams.values())
     except HistoryError as error:
         raise UsageError(str(error)) from None
-    return history, ensemble, states, complete and not history.missing, list(history.notes)
+    return history, sids, states, complete and not history.missing, list(history.notes)
 
 
 def _events(path: Path) -> list[Any] | None:

@@ -217,8 +217,14 @@ def moments(
         yield Moment(entries.line, entry, effects, begun[-1], names, entries.ends_a_life)
 
 
-def replay_host(folder: Path, host: str, records: list[Records], bug: str | None = None) -> Replayed:
-    """One server's journal, held against the records."""
+def replay_host(
+    folder: Path,
+    host: str,
+    records: list[Records],
+    bug: str | None = None,
+    look: Callable[[Moment], None] = lambda seen: None,
+) -> Replayed:
+    """One server's journal, held against the records.  `look` is shown every moment that came out the same."""
     result = Replayed(host)
     path = folder / host / JOURNAL
     seen: Moment | None = None
@@ -246,6 +252,7 @@ def replay_host(folder: Path, host: str, records: list[Records], bug: str | None
         result.difference = _effects_differ(path, seen, result) or _transitions_differ(seen, records, result)
         if result.difference is not None:
             return result
+        look(seen)
     if result.inputs == 0:
         result.damage = f"{path}: there is no whole line in it"
     for record in records:

@@ -18,6 +18,7 @@ from checker.history import Writer
 from harness.errors import UsageError
 from harness.plan import Ensemble
 from harness.replay.command import replay
+from harness.replay.messages import exchange
 from harness.replay.run import replay_run
 from harness.replay.server import Times
 from harness.zkclient import ZooKeeperError
@@ -172,6 +173,22 @@ def test_transitions_that_a_crash_kept_from_the_records_are_counted_and_no_diffe
     assert server.cut_short == 1
     (run / "n1" / "events.jsonl").write_text("".join(states[: seen - 2]))
     assert replay_run(run, "n1").servers[0].difference is not None
+
+
+def test_the_messages_of_real_servers_are_found_with_sender_receiver_and_times(recorded: Path) -> None:
+    found = exchange(recorded)
+    assert found.notes == []
+    arrived = [message for message in found if message.received_ns is not None]
+    received = sum(
+        '"event":{"Received":' in line for host in found.hosts for line in lines(recorded / host / "journal.jsonl")
+    )
+    assert len(arrived) == received > 100
+    took = sorted(message.received_ns - message.sent_ns for message in arrived if message.received_ns is not None)
+    assert took[len(took) // 2] < 100_000_000  # loopback, on a machine that is busy
+    offered = [message for message in arrived if message.kind == "LEADERINFO"]
+    assert all(m.text.startswith("LEADERINFO, epoch ") for m in offered)
+    assert len({m.text for m in offered}) >= 2
+    assert {m.kind for m in arrived} >= {"vote", "introduction", "FOLLOWERINFO", "NEWLEADER", "UPTODATE", "PROPOSAL"}
 
 
 # ---- damage --------------------------------------------------------------------------------------------------------
