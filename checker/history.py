@@ -69,7 +69,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -246,7 +246,7 @@ class History(Iterable[Op]):
             raise HistoryError(self.path, None, f"cannot be read: {error.strerror}") from None
         with file:
             line, after, tail = 1, -1, b""
-            while chunk := file.read(_CHUNK_BYTES):
+            while chunk := self._read(file):
                 end = chunk.rfind(b"\n") + 1
                 if not end:
                     tail += chunk
@@ -264,6 +264,12 @@ class History(Iterable[Op]):
                 ops = self._decode_last(tail, line)
                 self._check_indexes(ops, after, line)
                 yield ops
+
+    def _read(self, file: IO[bytes]) -> bytes:
+        try:
+            return file.read(_CHUNK_BYTES)
+        except OSError as error:  # a disk that fails, a network file system that is gone
+            raise HistoryError(self.path, None, f"cannot be read: {error.strerror}") from None
 
     def _decode(self, whole: bytes, first_line: int) -> list[Op]:
         try:

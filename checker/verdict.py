@@ -94,7 +94,11 @@ def combine(verdicts: Iterable[Valid]) -> Valid:
 def check(path: str | Path) -> Verdict:
     """Checks the history at `path` (the file, or a run's folder).  Raises HistoryError."""
     history = read(path)
-    checking = Checking(knowledge_ends(history))
+    try:
+        checking = Checking(knowledge_ends(history))
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}; give a file, which can be read more than once"
+        raise HistoryError(history.path, None, why) from None
     for ops in history.chunks():
         try:
             checking.feed(ops)
@@ -120,7 +124,7 @@ def knowledge_ends(history: History) -> int:
             for line in reversed(lines if length >= size else lines[1:]):
                 try:
                     op = decode(line)
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     continue
                 return FOR_EVER if op.f == "end" else op.time - IN_FLIGHT_NS
             if length >= size or length > (1 << 25):

@@ -121,7 +121,7 @@ def parse(text: bytes | str, where: str = "schedule") -> Schedule:
     """The schedule of a file's text; `where` names it in errors.  Raises ScheduleError."""
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
         raise ScheduleError(f"{where}: this is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("faults"), list):
         raise ScheduleError(f'{where}: a schedule is an object with a list of "faults"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,24 @@ def test_a_path_without_a_history_is_an_error_that_says_what_to_give(tmp_path: P
 def test_a_run_folder_is_checked_by_its_history(tmp_path: Path) -> None:
     good().write(tmp_path / "history.jsonl")
     assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 0
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mem", "pipe"])
+def test_what_opens_and_then_cannot_be_read_is_no_failure_of_the_harness(path: str) -> None:
+    end, other = os.pipe()
+    try:
+        result = CliRunner().invoke(command, [f"/dev/fd/{end}" if path == "pipe" else path])
+    finally:
+        os.close(end)
+        os.close(other)
+    assert result.exit_code == 254
+    assert "cannot be read: " in result.stderr
+
+
+def test_bytes_of_no_text_at_the_end_are_an_error_with_the_line(tmp_path: Path) -> None:
+    good().write(tmp_path / "history.jsonl")
+    with (tmp_path / "history.jsonl").open("ab") as file:
+        file.write(b'{"index": 99, "time": 0, "process": "\xff\xfe"}\n')
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 254
+    assert "not an op: " in result.stderr

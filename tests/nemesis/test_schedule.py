@@ -163,6 +163,7 @@ def test_a_wrong_fault_is_named_with_file_place_and_field(change: dict[str, Any]
     ("text", "says"),
     [
         ("{", "s.json: this is not JSON"),
+        ("[" * 100_000, "s.json: this is not JSON"),
         ("[]", 's.json: a schedule is an object with a list of "faults"'),
         (json.dumps(document(schema=9)[0]), "s.json: schema: 9 is not known"),
         (json.dumps(document(core_at_s=50)[0]), "s.json: 0 <= calm_s"),
