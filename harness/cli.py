@@ -24,6 +24,7 @@ _COMMANDS = {
     "report": ("harness.report.command", "report", "Write the HTML report of a run again."),
     "simulate": ("harness.simulator.command", "simulate_command", "Torment ensembles in a simulated world."),
     "replay": ("harness.replay.command", "replay", "Feed every server's inputs through the same core again."),
+    "serve": ("harness.serve.command", "serve", "Show runs and campaigns in a browser, live too."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
     "hosts": ("harness.hosts_check", "hosts", "What the hosts of a cluster can and cannot do."),
 }
