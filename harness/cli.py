@@ -23,6 +23,11 @@ _COMMANDS = {
     "check": ("checker.command", "command", "Repeat the verdict from a history alone."),
     "report": ("harness.report.command", "report", "Write the HTML report of a run again."),
     "simulate": ("harness.simulator.command", "simulate_command", "Torment ensembles in a simulated world."),
+    "campaign": (
+        "harness.campaign.command",
+        "campaign",
+        "Run after run through the night, and a report in the morning.",
+    ),
     "replay": ("harness.replay.command", "replay", "Feed every server's inputs through the same core again."),
     "serve": ("harness.serve.command", "serve", "Show runs and campaigns in a browser, live too."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),

@@ -27,7 +27,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 import tomli_w
@@ -38,6 +38,8 @@ from nemesis.faults import KINDS
 from node import bugs
 
 SYSTEMS = ("onethrone", "zookeeper")
+
+Table = TypeVar("Table", bound=msgspec.Struct)
 
 
 class Hosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,30 +142,9 @@ def load(path: Path) -> Plan:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a plan: {error}") from None
     problems: list[str] = []
-    hints = get_type_hints(Plan)
-    parts: dict[str, Any] = {}
-    for key, value in document.items():
-        if key not in hints:
-            problems.append(f"{key}: there is no such key{_did_you_mean(key, hints)}")
-            continue
-        if isinstance(value, dict) and isinstance(hints[key], type) and issubclass(hints[key], msgspec.Struct):
-            known = {field.name for field in msgspec.structs.fields(hints[key])}
-            unknown = [
-                f"[{key}] {name}: there is no such key{_did_you_mean(name, known)}"
-                for name in value
-                if name not in known
-            ]
-            if unknown:
-                problems.extend(unknown)
-                continue
-        try:
-            parts[key] = msgspec.convert(value, hints[key])
-        except msgspec.ValidationError as error:
-            where, _, message = str(error).partition(" - at `$.") if " - at `$." in str(error) else (str(error), "", "")
-            problems.append(f"[{key}] {message.rstrip('`')}: {where}" if message else f"{key}: {where}")
-    if problems:
+    plan = decode(document, Plan, problems)
+    if plan is None:
         raise UsageError(f"{path}: " + "; ".join(problems))
-    plan = Plan(**parts)
     here = path.resolve().parent
 
     def beside(value: str) -> str:
@@ -173,6 +154,39 @@ def load(path: Path) -> Plan:
         hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside(plan.hosts.ssh_config)),
         nemesis=msgspec.structs.replace(plan.nemesis, schedule=beside(plan.nemesis.schedule)),
     )
+
+
+def decode(document: dict[str, Any], kind: type[Table], problems: list[str], at: str = "") -> Table | None:
+    """A table of a TOML document as `kind`; None when it is not one, and `problems` says of each key what is wrong.
+
+    `at` is the name of the table.  A key whose type is a table, or a list of them, is decoded in the same way.
+    """
+    hints = get_type_hints(kind)
+    parts: dict[str, Any] = {}
+    before = len(problems)
+    for key, value in document.items():
+        here = f"[{at}] {key}" if at else key
+        if key not in hints:
+            problems.append(f"{here}: there is no such key{did_you_mean(key, hints)}")
+            continue
+        hint = hints[key]
+        within = f"{at}.{key}" if at else key
+        members = get_args(hint)
+        if _is_table(hint) and isinstance(value, dict):
+            parts[key] = decode(value, hint, problems, within)
+        elif members and _is_table(members[0]) and isinstance(value, list) and all(isinstance(v, dict) for v in value):
+            tables = (decode(v, members[0], problems, f"{within} {n}") for n, v in enumerate(value, 1))
+            parts[key] = tuple(tables)
+        else:
+            try:
+                parts[key] = msgspec.convert(value, hint)
+            except msgspec.ValidationError as error:
+                problems.append(f"{here}: {error}")
+    return None if len(problems) > before else kind(**parts)
+
+
+def _is_table(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
 
 
 def check(plan: Plan, where: str) -> Plan:
@@ -270,7 +284,7 @@ def _unknown_words(plan: Plan) -> list[str]:
         problems.append(f"system: there is no {plan.system!r} (there are: {', '.join(SYSTEMS)})")
     for kind in plan.nemesis.kinds:
         if kind not in KINDS:
-            problems.append(f"[nemesis] kinds: there is no {kind!r}{_did_you_mean(kind, KINDS)}")
+            problems.append(f"[nemesis] kinds: there is no {kind!r}{did_you_mean(kind, KINDS)}")
         elif plan.system == "zookeeper" and KINDS[kind].needs == "faketime":
             problems.append(
                 f"[nemesis] kinds: {kind}: ZooKeeper's log has no other clock than the one that would be bent"
@@ -279,7 +293,7 @@ def _unknown_words(plan: Plan) -> list[str]:
     if bug and plan.system != "onethrone":
         problems.append(f"[ensemble] bug: {bug} can be planted in onethrone's own server only, not in {plan.system}")
     elif bug and bug not in bugs.names():
-        problems.append(f"[ensemble] bug: there is no {bug!r}{_did_you_mean(bug, bugs.names())}")
+        problems.append(f"[ensemble] bug: there is no {bug!r}{did_you_mean(bug, bugs.names())}")
     return problems
 
 
@@ -288,6 +302,7 @@ def host_names(plan: Plan) -> tuple[str, ...]:
     return plan.hosts.names or tuple(f"n{i}" for i in range(1, plan.hosts.lab + 1))
 
 
-def _did_you_mean(key: str, known: Any) -> str:
+def did_you_mean(key: str, known: Any) -> str:
+    """The nearest of the known words, or all of them, as the end of a sentence that refuses `key`."""
     close = difflib.get_close_matches(key, list(known), n=1)
     return f" (did you mean {close[0]}?)" if close else f" (there are: {', '.join(known)})"

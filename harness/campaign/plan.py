@@ -1,0 +1,458 @@
+"""The plan of a campaign: what is run, where, for how long, and what is kept, as one TOML file.
+
+A campaign plan names *settings* (what is tormented), *mixes* (kinds of fault that storms are drawn from), and places
+(ensembles of hosts, processes of the simulator).  Every run takes one setting, one size, one mix and one seed; its own
+plan (`harness.plan.Plan`) is put together from these, with the words of that plan.  Every key has a default.
+
+    name = "night"
+    length = "8h"
+
+    [hosts]
+    ensembles = ["lab:5", "lab:3"]        # two ensembles, side by side
+
+    [[settings]]
+    name = "plain"
+    servers = [5, 3]
+
+`TEMPLATE` is the plan that `onethrone campaign --init` writes.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomli_w
+
+from harness import plan as plans
+from harness.errors import UsageError
+from harness.lab.lab import HOSTS_MAX
+from harness.plan import Bounds, Ensemble, Hosts, Nemesis, Plan, Time, Workload, did_you_mean
+from harness.simulator.knobs import Knobs
+from harness.simulator.run import Settings, drawn, run_value
+from nemesis.faults import KINDS
+from nemesis.schedule import ScheduleError
+from node import bugs
+
+HOSTS, SIMULATOR = "hosts", "simulator"
+WORLDS = (HOSTS, SIMULATOR)
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+LENGTH_MAX_S = 30 * 86_400
+
+
+class OnHosts(msgspec.Struct, frozen=True):
+    """Where runs on hosts take place."""
+
+    ensembles: tuple[str, ...] = ("lab:5",)
+    """One for each ensemble, side by side: "lab:N", or the names of hosts with commas between; none: no such runs."""
+    ssh_config: str = ""
+    directory: str = "/var/lib/onethrone"
+
+
+class InSimulator(msgspec.Struct, frozen=True):
+    """What is simulated beside them."""
+
+    processes: int = 1
+    """So many at once; 0: nothing is simulated."""
+    batch: int = 50
+    """Seeds of one process, one after the other."""
+    limit_s: float = 60.0
+    """Simulated seconds of a storm and its acts."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What is tormented."""
+
+    name: str = "plain"
+    share: int = 1
+    """How often it is taken, beside the shares of the others."""
+    system: str = "onethrone"
+    on: tuple[str, ...] = WORLDS
+    servers: tuple[int, ...] = (5, 3)
+    """Sizes of the ensemble; on hosts, those that an ensemble of hosts is large enough for."""
+    mixes: tuple[str, ...] = ()
+    """Names of mixes; empty is all of them."""
+    ensemble: Ensemble = Ensemble()
+    workload: Workload = Workload()
+    bounds: Bounds = Bounds()
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """A planted bug that has to be found, or the harness is blind and the verdict unknown."""
+
+    bug: str = "half-quorum"
+    every: int = 100
+    """It flies first, until it is found, and then again after so many runs of a place."""
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """After which a process is ended, in seconds."""
+
+    hosts_s: float = 180.0
+    """For hosts to be made, looked at and connected."""
+    slack_s: float = 60.0
+    """Beyond what the phases of a run are planned for."""
+    end_s: float = 60.0
+    """From SIGTERM, after which a run heals its hosts and is judged, to SIGKILL."""
+    seed_s: float = 120.0
+    """For one simulated run."""
+    judge_s: float = 600.0
+    replay_s: float = 600.0
+    shrink_s: float = 600.0
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What a campaign may use."""
+
+    disk_mb: float = 20_000.0
+    """For all that it keeps."""
+    free_mb: float = 1_000.0
+    """To be left free on the disk."""
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """What is kept of runs.  Failing runs on hosts are always kept whole."""
+
+    passing: int = 40
+    """Passing runs on hosts, spread over the campaign; compressed, without logs and journals."""
+    failing_seeds: int = 5
+    """Folders of simulated runs for each failure; any other comes again from its seed, byte for byte."""
+
+
+class CampaignPlan(msgspec.Struct, frozen=True):
+    """A campaign, before it happens."""
+
+    name: str = "campaign"
+    seed: int = 0
+    """The first; every run takes the next."""
+    length: str = "8h"
+    hosts: OnHosts = OnHosts()
+    simulator: InSimulator = InSimulator()
+    mixes: dict[str, tuple[str, ...]] = msgspec.field(
+        default_factory=lambda: {
+            "all": (),
+            "crashes": ("kill", "stop", "host-kill", "pause"),
+            "network": ("partition", "flap", "loss", "rate", "slow"),
+            "time": ("clock", "pause", "kill"),
+        }
+    )
+    """Kinds of fault by the name of the mix; an empty list is every kind that the hosts can do."""
+    settings: tuple[Setting, ...] = (Setting(),)
+    time: Time = Time()
+    lease_s: float = 30.0
+    canary: Canary = Canary()
+    deadlines: Deadlines = Deadlines()
+    budget: Budget = Budget()
+    retention: Retention = Retention()
+    report_s: float = 60.0
+    """The report is written again after so many seconds, while the campaign goes on."""
+
+    @property
+    def length_s(self) -> float:
+        return seconds_of(self.length, "length")
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(msgspec.to_builtins(self))
+
+    def setting(self, name: str) -> Setting:
+        return next(setting for setting in self.settings if setting.name == name)
+
+    def kinds(self) -> list[str]:
+        """Every kind of fault that one of the mixes may draw."""
+        named = {kind for mix in self.mixes.values() for kind in (mix or KINDS)}
+        return [kind for kind in KINDS if kind in named]
+
+
+def seconds_of(text: str, where: str) -> float:
+    """Seconds of a length of time such as "90s", "30m", "8h", "2d".  Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if match is None or not 0 < float(match[1]) * _UNITS_S[match[2]] <= LENGTH_MAX_S:
+        raise UsageError(f"{where}: {text!r} is not a length of time; give one as in 90s, 30m, 8h (30d at most)")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def load(path: Path) -> CampaignPlan:
+    """Read a plan and check it whole.  Raises UsageError with everything that is wrong."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        remedy = f"`onethrone campaign --init {path}` writes one."
+        raise UsageError(f"{path}: there is no such plan", remedy=remedy) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a plan: {error}") from None
+    problems: list[str] = []
+    plan = plans.decode(document, CampaignPlan, problems)
+    if plan is not None:
+        if plan.hosts.ssh_config:
+            beside = str(path.resolve().parent / plan.hosts.ssh_config)
+            plan = msgspec.structs.replace(plan, hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside))
+        problems += _problems(plan)
+    if plan is None or problems:
+        raise UsageError(f"{path}: " + "; ".join(dict.fromkeys(problems)))
+    return plan
+
+
+def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> Hosts:
+    """The hosts of a run on this ensemble: the first `servers` of them (all, if 0)."""
+    about: dict[str, Any] = {"directory": plan.hosts.directory}
+    made = re.fullmatch(r"lab:(\d{1,3})", ensemble.strip())
+    if made:
+        return Hosts(lab=servers or int(made[1]), **about)
+    names = tuple(name.strip() for name in ensemble.split(",") if name.strip())
+    return Hosts(names=names[: servers or None], ssh_config=plan.hosts.ssh_config, **about)
+
+
+def capacity(plan: CampaignPlan, ensemble: str) -> int:
+    hosts = hosts_of(plan, ensemble)
+    return hosts.lab or len(hosts.names)
+
+
+def run_plan(plan: CampaignPlan, hosts: Hosts, setting: Setting, mix: str, seed: int, name: str) -> Plan:
+    """The plan of one run on hosts."""
+    return Plan(
+        name=name,
+        seed=seed,
+        system=setting.system,
+        hosts=hosts,
+        ensemble=setting.ensemble,
+        time=plan.time,
+        nemesis=Nemesis(kinds=plan.mixes[mix], lease_s=plan.lease_s),
+        workload=setting.workload,
+        bounds=setting.bounds,
+    )
+
+
+def simulated(plan: CampaignPlan, setting: Setting) -> Settings:
+    """The settings of a simulated run."""
+    ensemble = setting.ensemble
+    return Settings(
+        tick_ms=ensemble.tick_ms,
+        init_limit=ensemble.init_limit,
+        sync_limit=ensemble.sync_limit,
+        max_notification_interval_ms=ensemble.max_notification_interval_ms,
+        observers=len(ensemble.observers),
+        duration_s=plan.simulator.limit_s,
+    )
+
+
+def mixes_of(plan: CampaignPlan, setting: Setting) -> tuple[str, ...]:
+    return setting.mixes or tuple(plan.mixes)
+
+
+# ---- what cannot be carried out --------------------------------------------------------------------------------------
+
+
+def _problems(plan: CampaignPlan) -> list[str]:
+    problems = [*_wrong_words(plan), *_wrong_numbers(plan)]
+    for setting in plan.settings:
+        problems += _wrong_setting(plan, setting)
+    return problems or [*_wrong_places(plan), *_wrong_runs(plan)]
+
+
+def _wrong_words(plan: CampaignPlan) -> list[str]:
+    problems = []
+    if not _NAME.fullmatch(plan.name) or plan.name in ("latest", "current"):
+        problems.append(f"name: {plan.name!r} is not a name of at most 40 letters, digits, '.', '_' and '-'")
+    try:
+        seconds_of(plan.length, "length")
+    except UsageError as error:
+        problems.append(str(error))
+    if not plan.mixes:
+        problems.append("[mixes] there is none; all = [] is every kind of fault")
+    for mix, kinds in plan.mixes.items():
+        problems += [f"[mixes] {mix}: there is no {k!r}{did_you_mean(k, KINDS)}" for k in kinds if k not in KINDS]
+    names = [setting.name for setting in plan.settings]
+    problems += [f"[settings] name: two are named {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if not names:
+        problems.append("[[settings]] there is none")
+    if plan.canary.bug not in bugs.names():
+        problems.append(f"[canary] bug: there is no {plan.canary.bug!r}{did_you_mean(plan.canary.bug, bugs.names())}")
+    return problems
+
+
+def _wrong_numbers(plan: CampaignPlan) -> list[str]:
+    at_least: dict[str, tuple[float, float, float]] = {
+        "seed": (plan.seed, 0, plans.MAX_SEED),
+        "[simulator] processes": (plan.simulator.processes, 0, 1024),
+        "[simulator] batch": (plan.simulator.batch, 1, 10_000),
+        "[simulator] limit_s": (plan.simulator.limit_s, 20, plans.DAY_S),
+        "[canary] every": (plan.canary.every, 1, 1e9),
+        "[retention] passing": (plan.retention.passing, 0, 100_000),
+        "[retention] failing_seeds": (plan.retention.failing_seeds, 1, 1000),
+        "[budget] disk_mb": (plan.budget.disk_mb, 1, 1e9),
+        "[budget] free_mb": (plan.budget.free_mb, 0, 1e9),
+        "lease_s": (plan.lease_s, 1, plans.DAY_S),
+        "report_s": (plan.report_s, 1, plans.DAY_S),
+    }
+    for name in Deadlines.__struct_fields__:
+        at_least[f"[deadlines] {name}"] = (getattr(plan.deadlines, name), 0.1, plans.DAY_S)
+    return [f"{k}: from {lo:g} to {hi:g}, not {n:g}" for k, (n, lo, hi) in at_least.items() if not lo <= n <= hi]
+
+
+def _wrong_setting(plan: CampaignPlan, setting: Setting) -> list[str]:
+    here, problems = f"[settings {setting.name}]", []
+    if not _NAME.fullmatch(setting.name):
+        problems.append(f"[settings] name: {setting.name!r} is not a name of letters, digits, '.', '_' and '-'")
+    if not 1 <= setting.share <= 1000:
+        problems.append(f"{here} share: from 1 to 1000, not {setting.share}")
+    if not setting.on or not setting.servers:
+        problems.append(f"{here} on and servers: at least one of each")
+    least = plans.MIN_PARTICIPANTS
+    return [
+        *problems,
+        *(f"{here} on: there is no {w!r}{did_you_mean(w, WORLDS)}" for w in setting.on if w not in WORLDS),
+        *(
+            f"{here} mixes: there is no {m!r}{did_you_mean(m, plan.mixes)}"
+            for m in setting.mixes
+            if m not in plan.mixes
+        ),
+        *(
+            f"{here} servers: from {least} to {HOSTS_MAX}, not {n}"
+            for n in setting.servers
+            if not least <= n <= HOSTS_MAX
+        ),
+    ]
+
+
+def _wrong_places(plan: CampaignPlan) -> list[str]:
+    problems = []
+    seen: list[str] = []
+    for ensemble in plan.hosts.ensembles:
+        hosts = hosts_of(plan, ensemble)
+        if not hosts.lab and (not hosts.names or any(":" in name for name in hosts.names)):
+            problems.append(f"[hosts] ensembles: {ensemble!r}: give lab:N, or names of hosts with commas between them")
+        problems += [f"[hosts] ensembles: {name} is in two of them" for name in hosts.names if name in seen]
+        seen += hosts.names
+        if not any(_fits(plan, setting, ensemble) for setting in plan.settings):
+            problems.append(f"[hosts] ensembles: {ensemble!r} is too small for every setting that is for hosts")
+    if not plan.hosts.ensembles and not plan.simulator.processes:
+        problems.append("[hosts] ensembles and [simulator] processes: there is no place to run anything")
+    if plan.simulator.processes and not any(SIMULATOR in setting.on for setting in plan.settings):
+        problems.append("[simulator] processes: no setting is for the simulator; set it to 0")
+    return problems
+
+
+def _fits(plan: CampaignPlan, setting: Setting, ensemble: str) -> bool:
+    return HOSTS in setting.on and min(setting.servers) <= capacity(plan, ensemble)
+
+
+def _wrong_runs(plan: CampaignPlan) -> list[str]:
+    """The plans of the runs themselves have the last word."""
+    problems = []
+    for setting in plan.settings:
+        places = [hosts_of(plan, e, n) for e in plan.hosts.ensembles for n in setting.servers if n <= capacity(plan, e)]
+        if SIMULATOR in setting.on and plan.simulator.processes:
+            places += [Hosts(lab=servers) for servers in setting.servers]
+            if setting.ensemble.groups or setting.ensemble.weights:
+                problems.append(f"[settings {setting.name}] groups are not simulated yet; give on = ['hosts']")
+            if setting.system != "onethrone":
+                problems.append(f"[settings {setting.name}] {setting.system} is not simulated; give on = ['hosts']")
+        problems += _too_short(plan, setting)
+        for hosts in places:
+            for mix in mixes_of(plan, setting):
+                try:
+                    plans.check(run_plan(plan, hosts, setting, mix, 0, plan.name), f"[settings {setting.name}]")
+                except UsageError as error:
+                    problems += str(error).split("; ")
+    return problems
+
+
+def _too_short(plan: CampaignPlan, setting: Setting) -> list[str]:
+    """A storm and two acts that could prove something need their time: the bound of `convergence` says how much."""
+    problems = []
+    limits = {"[time] limit_s": plan.time.limit_s} if HOSTS in setting.on and plan.hosts.ensembles else {}
+    if SIMULATOR in setting.on and plan.simulator.processes:
+        limits["[simulator] limit_s"] = plan.simulator.limit_s
+    for where, limit_s in limits.items():
+        settings = msgspec.structs.replace(simulated(plan, setting), duration_s=limit_s)
+        servers = min(setting.servers)
+        try:
+            drawn(0, servers, settings, Knobs(), run_value(0, servers, "", settings))
+        except (ScheduleError, msgspec.ValidationError, ValueError) as error:
+            problems.append(f"{where}, for setting {setting.name}: {error}")
+    return problems
+
+
+TEMPLATE = """\
+# A campaign of Onethrone.  Every key may be left out; what stands here is what it is then.
+#   onethrone campaign {path} --for 8h
+#   onethrone campaign --resume
+
+name = "campaign"             # results/<name>/<UTC time>/
+seed = 0                      # the first; every run takes the next
+length = "8h"                 # --for changes it
+lease_s = 30.0                # how long a host keeps its faults without hearing from its run
+report_s = 60.0               # the report is written again after so many seconds
+
+[hosts]                       # runs on hosts
+ensembles = ["lab:5"]         # one for each ensemble, side by side: "lab:N" hosts made here, or "n1,n2,n3"; [] is none
+ssh_config = ""               # the OpenSSH config that knows the names
+directory = "/var/lib/onethrone"
+
+[simulator]                   # beside them, on this machine
+processes = 1                 # 0: nothing is simulated
+batch = 50                    # seeds of a process
+limit_s = 60.0                # simulated seconds of a run
+
+[mixes]                       # kinds of fault that a storm is drawn from (docs/faults.md)
+all = []                      # every kind that the hosts can do
+crashes = ["kill", "stop", "host-kill", "pause"]
+network = ["partition", "flap", "loss", "rate", "slow"]
+time = ["clock", "pause", "kill"]
+
+[[settings]]                  # what is tormented; each run takes one setting, one size, one mix
+name = "plain"
+share = 1                     # how often, beside the shares of other settings
+system = "onethrone"
+on = ["hosts", "simulator"]
+servers = [5, 3]
+mixes = []                    # [] is all of them
+
+[settings.ensemble]           # as in the plan of a run
+tick_ms = 500
+init_limit = 4
+sync_limit = 2
+max_notification_interval_ms = 1000
+
+# [[settings]]
+# name = "observed"
+# servers = [5]
+# ensemble = {{ observers = ["n5"], tick_ms = 300 }}
+#
+# [[settings]]
+# name = "zookeeper"
+# system = "zookeeper"
+# on = ["hosts"]
+# mixes = ["crashes", "network"]
+
+[time]                        # of a run on hosts
+limit_s = 60.0                # calm, storm and the two acts
+start_s = 60.0
+collect_s = 60.0
+
+[canary]                      # a planted bug that has to be found: else the harness is blind, and the verdict unknown
+bug = "half-quorum"
+every = 100                   # runs of a place
+
+[deadlines]                   # after which a process is ended, and what is there is judged
+hosts_s = 180.0               # hosts made, looked at and connected
+slack_s = 60.0                # beyond what a run's phases are planned for
+end_s = 60.0                  # from SIGTERM to SIGKILL
+seed_s = 120.0                # one simulated run
+judge_s = 600.0
+replay_s = 600.0
+shrink_s = 600.0
+
+[budget]
+disk_mb = 20000.0             # for all that the campaign keeps
+free_mb = 1000.0              # to be left free on the disk
+
+[retention]                   # failing runs on hosts are always kept whole
+passing = 40                  # passing runs on hosts, compressed
+failing_seeds = 5             # folders of simulated runs for each failure
+"""
