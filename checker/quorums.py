@@ -37,5 +37,26 @@ class Quorum:
         agreed = [group for group in weighty if 2 * self._weight(group & present) > self._weight(group)]
         return 2 * len(agreed) > len(weighty)
 
+    def spared(self) -> int:
+        """How many voters, whichever they are, may be missing while the rest holds a quorum.
+
+        Groups make it fewer than a minority: the cheapest way to the end of all quorums is half of the groups, in each
+        the heaviest members, until those that are left are no more than half of its weight.
+        """
+        if not self.groups:
+            return (len(self.voters) - 1) // 2
+        costs = sorted(self._to_break(group) for group in self.groups if self._weight(group) > 0)
+        return sum(costs[: (len(costs) + 1) // 2]) - 1
+
+    def _to_break(self, group: Collection[int]) -> int:
+        total = left = self._weight(group)
+        lost = 0
+        for weight in sorted((self.weights.get(sid, 1) for sid in group), reverse=True):
+            if 2 * left <= total:
+                break
+            left -= weight
+            lost += 1
+        return lost
+
     def _weight(self, sids: Iterable[int]) -> int:
         return sum(self.weights.get(sid, 1) for sid in sids)

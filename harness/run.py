@@ -26,7 +26,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -187,7 +186,7 @@ class _Run:
                     kinds=nemesis.kinds,
                     detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
                     act_s=round(4 / 3 * bound_s, 3),
-                    spared=_spared(run),
+                    spared=run.quorums().spared(),
                 )
         except ScheduleError as error:
             raise UsageError(str(error)) from None
@@ -304,16 +303,6 @@ class _Run:
 
 UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
 """ZooKeeper's log does not say which epoch a follower acknowledged with."""
-
-
-def _spared(run: values.Run) -> int:
-    """How many voters, whichever they are, may be broken and leave a quorum of the rest."""
-    quorum, sids = run.quorums(), [run.sid(host) for host in run.voters]
-    spared = 0
-    # Groups make it fewer than a minority.  Four are as many as are ever broken for good (`storm`).
-    while spared < 4 and all(quorum.of(set(sids).difference(lost)) for lost in combinations(sids, spared + 1)):
-        spared += 1
-    return spared
 
 
 @contextlib.contextmanager

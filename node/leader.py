@@ -360,6 +360,7 @@ class Leader(Broadcast):
         leading.half_ticks += 1
         if self.phase != BROADCAST:
             if leading.deadline <= self.now:
+                self.reached("no-quorum-in-time")
                 self.stop_leading(self.overdue(leading))
         elif leading.half_ticks % 2 == 0:
             self.check_quorum(leading)
@@ -376,6 +377,7 @@ class Leader(Broadcast):
             # Before UPTODATE a 3.8 learner answers no PING.
             limit = self.sync_limit if handler.up_to_date else self.init_limit
             if handler.heard_at + limit <= self.now and handler.waits_for != QUORUM_DUE:
+                self.reached("learner-silent")
                 self.close(leading, conn, "silent for %d ms" % ((self.now - handler.heard_at) // MS))
             elif handler.up_to_date and self.owes_ack(handler):
                 self.reached("transaction-timeout")
@@ -388,6 +390,7 @@ class Leader(Broadcast):
     def check_quorum(self, leading: Leading) -> None:
         synced = self.synced_servers(leading)
         if not self.still_leads(synced):
+            self.reached("quorum-lost-while-leading")
             reason = "Not sufficient followers synced, only synced with sids: %s" % sorted(synced)
             self.stop_leading(reason, {"synced": sorted(synced)})
 

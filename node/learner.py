@@ -171,6 +171,7 @@ class Learner(Election):
         if due > self.now:
             self.set_timer("leader-silent", due)
             return
+        self.reached("leader-silent")
         self.stop_following("no packet from the leader for %d ms" % (learning.read_limit // MS))
 
     def stop_following(self, reason: str) -> None:
@@ -328,6 +329,7 @@ class Learner(Election):
             while same < len(sent) and same < len(ours) and sent[same] == ours[same]:
                 same += 1
             if same < len(ours):
+                self.reached("history-differs")
                 point = ours[same - 1].zxid if same else learning.sync_zxid
                 self.out.append(TruncateLog(point))
                 self.database.truncate(point)

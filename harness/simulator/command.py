@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from harness.errors import HarnessError, UsageError
+from harness.simulator import ensembles
 from harness.simulator.campaign import LISTED_MAX, Campaign, Spec, Tally, wilson
 from harness.simulator.run import Settings, SimulatedRun, simulate
 from nemesis import schedule as schedules
@@ -48,7 +49,11 @@ class _Given(msgspec.Struct, frozen=True):
 @click.option("--seeds", metavar="A:B", help="Run the seeds from A up to B (not B itself), and keep the failing ones.")
 @click.option("--until", metavar="10m", help="Stop handing out seeds after so long (s, m or h); without B, no sooner.")
 @click.option("--servers", type=click.IntRange(3, 99), help="Servers of the ensemble: 5, or what the schedule is for.")
-@click.option("--observers", type=click.IntRange(0, 50), help="So many of them, the last ones, are observers.")
+@click.option(
+    "--observers", type=click.IntRange(0, 50), help="So many of them, the last ones, are observers; else the seed says."
+)
+@click.option("--groups", metavar="1,2,3/4,5,6/7,8,9", help="Hierarchical quorums: the groups' sids.")
+@click.option("--weights", metavar="4=2,9=0", help="Hierarchical quorums: weights other than 1.")
 @click.option("--time-limit", type=click.FloatRange(20, 86400), help="Simulated seconds of each seed's own schedule.")
 @click.option(
     "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="These faults: a schedule, or a run's folder."
@@ -66,6 +71,8 @@ def simulate_command(
     until: str | None,
     servers: int | None,
     observers: int | None,
+    groups: str | None,
+    weights: str | None,
     time_limit: float | None,
     schedule: Path | None,
     bug: str | None,
@@ -93,12 +100,15 @@ def simulate_command(
         seed = given.seed
     settings = given.settings
     if observers is not None:
-        settings = msgspec.structs.replace(settings, observers=observers)
+        settings = msgspec.structs.replace(settings, observers=observers, swarm=False)
+    if groups is not None:
+        settings = msgspec.structs.replace(settings, groups=ensembles.groups(groups))
+    if weights is not None:
+        settings = msgspec.structs.replace(settings, weights=ensembles.weights(weights))
     if time_limit is not None:
         settings = msgspec.structs.replace(settings, duration_s=time_limit)
     spec = Spec(servers or given.servers or 5, given.schedule, given.bug if bug is None else bug, settings)
-    if spec.servers - settings.observers < 3:
-        raise UsageError(f"{spec.servers} servers with {settings.observers} observers leave fewer than 3 participants")
+    ensembles.check(spec.servers, settings)
     if spec.bug and spec.bug != "all" and spec.bug not in bugs.names():
         raise UsageError(
             f"--bug {spec.bug}: there is no such bug", remedy=f"There are: {', '.join(bugs.names())}, all."
@@ -279,7 +289,7 @@ def _result(keeper: _Keeper, given: _Given, tally: Tally, kept: dict[int, Path],
         "canary": {"runs": tally.canary_runs, "found": tally.canary_found},
         "troubles": tally.troubles,
         "reached": dict(sorted(tally.reached.items())),
-        "never_reached": sorted(marks.known() - set(tally.reached)),
+        "never_reached": marks.never(tally.reached),
         "workers": workers,
         "deaths_of_workers": tally.deaths,
         "simulated_s": round(tally.seconds, 1),
@@ -451,17 +461,8 @@ def _of_plan(path: Path, schedule: Schedule) -> _Given:
     from harness import plan as plans
 
     plan = plans.load(path)
-    ensemble = plan.ensemble
-    if ensemble.groups:
-        raise UsageError(f"{path}: hierarchical quorums are not simulated yet", remedy="Give the schedule.json alone.")
-    settings = Settings(
-        tick_ms=ensemble.tick_ms,
-        init_limit=ensemble.init_limit,
-        sync_limit=ensemble.sync_limit,
-        max_notification_interval_ms=ensemble.max_notification_interval_ms,
-        observers=len(ensemble.observers),
-    )
-    return _Given(schedule, None, len(plans.host_names(plan)), settings, ensemble.bug)
+    settings = ensembles.of_plan(plan)
+    return _Given(schedule, None, len(plans.host_names(plan)), settings, plan.ensemble.bug)
 
 
 def _broken_in(path: Path) -> tuple[str, ...]:

@@ -38,19 +38,20 @@ class Inputs(msgspec.Struct, frozen=True):
             raise UsageError(f"{folder / INPUTS}: {error}") from None
 
 
-def write(run: SimulatedRun, settings: Settings, folder: Path) -> None:
+def write(run: SimulatedRun, folder: Path) -> None:
     """Writes all but the servers' journals and logs, which the world wrote as it went.  OSError: no room."""
-    (folder / "plan.toml").write_text(plan_of(run, settings).to_toml(), encoding="utf-8")
+    (folder / "plan.toml").write_text(plan_of(run).to_toml(), encoding="utf-8")
     run.schedule.save(folder / "schedule.json")
     (folder / "history.jsonl").write_bytes(run.history.encoded())
     (folder / "results.json").write_text(run.verdict.to_json(), encoding="utf-8")
-    inputs = Inputs(run.seed, run.servers, run.bug, settings, run.knobs)
+    inputs = Inputs(run.seed, run.servers, run.bug, run.settings, run.knobs)
     (folder / INPUTS).write_bytes(msgspec.json.format(msgspec.json.encode(inputs), indent=1) + b"\n")
     write_report(folder, run.verdict, folder / "report.html", rerun_command(folder))
 
 
-def plan_of(run: SimulatedRun, settings: Settings) -> Plan:
+def plan_of(run: SimulatedRun) -> Plan:
     """The run's plan; carried out by `onethrone run`, it does the same to hosts of a lab."""
+    settings = run.settings
     return Plan(
         name=NAME,
         seed=run.seed,
@@ -61,6 +62,8 @@ def plan_of(run: SimulatedRun, settings: Settings) -> Plan:
             sync_limit=settings.sync_limit,
             max_notification_interval_ms=settings.max_notification_interval_ms,
             observers=tuple(f"n{run.servers - n}" for n in reversed(range(settings.observers))),
+            groups=tuple(tuple(f"n{sid}" for sid in group) for group in settings.groups),
+            weights={f"n{sid}": weight for sid, weight in settings.weights.items()},
             bug=run.bug,
         ),
         time=Time(limit_s=run.schedule.duration_s),
@@ -83,8 +86,12 @@ def command(
         words += ["--schedule", str(schedule)]
     if settings.duration_s != given.duration_s:
         words += ["--time-limit", f"{settings.duration_s:g}"]
-    if settings.observers != given.observers:
+    if (settings.observers, settings.swarm) != (given.observers, given.swarm):
         words += ["--observers", str(settings.observers)]
+    if settings.groups != given.groups:
+        words += ["--groups", "/".join(",".join(map(str, group)) for group in settings.groups)]
+    if settings.weights != given.weights:
+        words += ["--weights", ",".join(f"{sid}={weight}" for sid, weight in settings.weights.items())]
     if bug != given_bug:
         words += ["--bug", bug]
     return shlex.join(words)

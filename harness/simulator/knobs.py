@@ -56,6 +56,10 @@ class Knobs(msgspec.Struct, frozen=True):
     workers: int = 3
     kinds: tuple[str, ...] = ()
     """The kinds of fault that a schedule is drawn from; empty is all."""
+    snap_count: int = 0
+    """After about so many transactions a server writes a snapshot and forgets the older ones; 0 is its own default."""
+    observers: int = 0
+    """So many servers, the last ones, are observers, where the settings leave that to the seed."""
 
 
 def draw(seed: int) -> Knobs:
@@ -83,7 +87,13 @@ def draw(seed: int) -> Knobs:
         client_rate=rng.choice((1.0, 2.0, 4.0, 8.0)),
         workers=rng.choice((1, 3, 5)),
     )
-    return msgspec.structs.replace(knobs, kinds=_swarm(rng))
+    knobs = msgspec.structs.replace(knobs, kinds=_swarm(rng))
+    shape = random.Random(f"shape {seed}")
+    return msgspec.structs.replace(
+        knobs,
+        snap_count=shape.choice((0, 0, 0, 16, 32, 100)),
+        observers=shape.choice((0, 0, 0, 0, 0, 0, 1, 2)),
+    )
 
 
 def _swarm(rng: random.Random) -> tuple[str, ...]:

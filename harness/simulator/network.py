@@ -284,6 +284,7 @@ class Network:
         """Rule 3."""
         link = pipe.link
         if pipe.since == since and not link.dead and (pipe.stalled or pipe.back.blocked):
+            self.world.reached("unacknowledged-too-long")
             self.kill(link, silently=True)
             self.lose(link, pipe.end, "Connection timed out")
 
@@ -379,6 +380,7 @@ class Network:
             pipe = link.pipes[end]
             whole = rng.random() < 0.5
             if not whole and pipe.queue:
+                self.world.reached("cut-in-the-middle")
                 for _ in range(rng.randint(1, len(pipe.queue))):
                     pipe.queue.pop()
             self.close(pipe, FIN if whole else RESET)
@@ -417,6 +419,7 @@ class Network:
         link = self._weather.choice(list(self._links))
         ends = [0, 1]
         if self._weather.random() < self._knobs.half_open:
+            self.world.reached("half-open")
             ends = self._weather.choice(([0], [1], []))
         self.kill(link, silently=True)
         for end in ends:

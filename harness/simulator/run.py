@@ -55,6 +55,12 @@ class Settings(msgspec.Struct, frozen=True):
     """How many servers, the last ones, are observers."""
     duration_s: float = DURATION_S
     """The length of a schedule that is drawn."""
+    groups: tuple[tuple[int, ...], ...] = ()
+    """Hierarchical quorums: each group's sids, every participant in one of them; empty is majority quorums."""
+    weights: dict[int, int] = {}
+    """In hierarchical quorums: a server's weight, 1 where it is not named."""
+    swarm: bool = True
+    """Whether a seed whose schedule is drawn for the correct server may turn some of the servers into observers."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class SimulatedRun:
     knobs: Knobs
     schedule: Schedule
     verdict: Verdict
+    settings: Settings
+    """As they were: with the seed's own observers."""
     ops: list[Op] = field(repr=False)
     history: Record = field(repr=False)
     reached: dict[str, int]
@@ -118,6 +126,8 @@ def simulate(
     settings = settings or Settings()
     servers = servers or (schedule.servers + settings.observers if schedule is not None else 5)
     knobs = knobs or seeds.draw(seed)
+    if schedule is None and not bug and server_class is None:
+        settings = _shaped(settings, servers, knobs)
     value = run_value(seed, servers, bug, settings)
     schedule = schedule or drawn(seed, servers, settings, knobs, value)
     server_class = server_class or (bugs.load(bug) if bug else Server)
@@ -134,6 +144,7 @@ def simulate(
         servers=servers,
         bug=bug,
         knobs=knobs,
+        settings=settings,
         schedule=schedule,
         verdict=judge(record.ops, keep),
         ops=record.ops,
@@ -147,13 +158,21 @@ def simulate(
     if keep is not None:
         from harness.simulator.keeping import write
 
-        write(result, settings, keep)
+        write(result, keep)
     return result
+
+
+def _shaped(settings: Settings, servers: int, knobs: Knobs) -> Settings:
+    """With the seed's observers, where the settings leave that open and three participants are left."""
+    if not settings.swarm or settings.observers or settings.groups:
+        return settings
+    return msgspec.structs.replace(settings, observers=max(0, min(knobs.observers, servers - 3)))
 
 
 def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict[str, Any]) -> Schedule:
     """The schedule of a seed, as `harness.run` draws it, but of the seed's own kinds."""
-    bound_s = bound_ns(msgspec.convert(value, values.Run)) / 1e9
+    run = msgspec.convert(value, values.Run)
+    bound_s = bound_ns(run) / 1e9
     return storm.draw(
         seed,
         servers - settings.observers,
@@ -162,6 +181,7 @@ def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict
         kinds=knobs.kinds,
         detect_s=settings.sync_limit * settings.tick_ms / 1000 + 0.5,
         act_s=round(4 / 3 * bound_s, 3),
+        spared=run.quorums().spared(),
     )
 
 
@@ -182,7 +202,13 @@ def run_value(seed: int, servers: int, bug: str, settings: Settings) -> dict[str
             }
             for sid in range(1, servers + 1)
         },
-        "quorum": {"kind": "majority"},
+        "quorum": {
+            "kind": "hierarchical",
+            "groups": {str(number): list(group) for number, group in enumerate(settings.groups, 1)},
+            "weights": {str(sid): weight for sid, weight in settings.weights.items()},
+        }
+        if settings.groups
+        else {"kind": "majority"},
         "settings": {
             "tick_ms": settings.tick_ms,
             "init_limit": settings.init_limit,
@@ -238,6 +264,9 @@ class _Run:
                 init_limit=settings.init_limit,
                 sync_limit=settings.sync_limit,
                 max_notification_interval_ms=settings.max_notification_interval_ms,
+                groups=tuple((number, frozenset(group)) for number, group in enumerate(settings.groups, 1)),
+                weights=tuple(settings.weights.items()) if settings.groups else (),
+                snap_count=knobs.snap_count or Config.snap_count,
             )
             for name, e in ensemble.items()
         }

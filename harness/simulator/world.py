@@ -185,6 +185,10 @@ class World:
             self.now, _, do, arguments = heappop(queue)
             do(*arguments)
 
+    def reached(self, mark: str) -> None:
+        """A rare branch of the core, or one of the world's cruelties, happened (`harness.simulator.marks`)."""
+        self.marks[mark] = self.marks.get(mark, 0) + 1
+
     # ---- the lives of a server -------------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
@@ -203,6 +207,8 @@ class World:
             self.failures.append(f"{host.name}: {error}")
             self.tell_of(host, "stopped", {"how": "exit", "code": 254, "reason": str(error)})
             return
+        if durable.current_epoch != host.disk.epochs["currentEpoch"]:
+            self.reached("epoch-behind-its-log-repaired")
         host.disk = Disk(durable)
         process = host.process = Process(host, self.server_class(host.config, durable))
         process.last = now = host.clock.read(self.now)
@@ -229,8 +235,12 @@ class World:
         host = process.host
         process.alive = False
         host.process = None
-        if process.busy is not None and self.random.random() < 0.5:
-            host.disk.perform(process.busy[0])  # it was on the disk already, and nobody knows
+        if process.busy is not None:
+            if self.random.random() < 0.5:
+                host.disk.perform(process.busy[0])  # it was on the disk already, and nobody knows
+                self.reached("write-kept-in-a-crash")
+            else:
+                self.reached("write-lost-in-a-crash")
         self.stopped_serving(process)
         self.network.abandon(process, self.random)
         self.tell_of(host, "stopped", {**value, "pid": 100 + host.lives})
@@ -328,6 +338,7 @@ class World:
         for index, effect in enumerate(effects):
             if doomed:
                 if process.doom == 0:
+                    self.reached("died-between-two-effects")
                     self.kill(process)
                     return
                 process.doom -= 1
@@ -343,7 +354,7 @@ class World:
                 if pipe is not None and pipe.link.opened[pipe.end]:
                     network.hang_up(pipe)
             elif isinstance(effect, Reached):
-                self.marks[effect.mark] = self.marks.get(effect.mark, 0) + 1
+                self.reached(effect.mark)
             elif isinstance(effect, Reply):
                 self.reply(process, effect)
             elif isinstance(effect, Report):
@@ -357,6 +368,7 @@ class World:
                     self.write_log(process.host, effect)
             else:
                 if process.doomed_by_disk == "before":
+                    self.reached("write-lost-in-a-crash")
                     self.kill(process)
                     return
                 took = self.sync_time()
@@ -367,6 +379,7 @@ class World:
                     return
                 process.host.disk.perform(effect)  # type: ignore[arg-type]
                 if process.doomed_by_disk:
+                    self.reached("write-kept-in-a-crash")
                     self.kill(process)
                     return
 
@@ -384,6 +397,7 @@ class World:
         process.host.disk.perform(effect)
         process.busy = None
         if process.doomed_by_disk:
+            self.reached("write-kept-in-a-crash")
             self.kill(process)
             return
         process.rest = rest
