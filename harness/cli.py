@@ -29,6 +29,7 @@ _COMMANDS = {
         "Run after run through the night, and a report in the morning.",
     ),
     "replay": ("harness.replay.command", "replay", "Feed every server's inputs through the same core again."),
+    "shrink": ("harness.shrink.command", "shrink_command", "Find the smallest schedule that breaks the same promise."),
     "serve": ("harness.serve.command", "serve", "Show runs and campaigns in a browser, live too."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
     "hosts": ("harness.hosts_check", "hosts", "What the hosts of a cluster can and cannot do."),

@@ -1,57 +1,139 @@
 """Whether a case still fails: simulated runs, and the promise that has to break again.
 
-A case fails if the promise is broken on at least `least` of the seeds that are tried: those on which it failed before,
-and then others.  With `least` 1 the first that fails is enough; more makes a case that fails in most worlds, for
-failures that come and go.  No more seeds are tried than may still matter, and no more runs made than `budget`.
+A case fails if one of a few seeds breaks the promise: those on which it failed before, and then others, since a smaller
+schedule is another history in every world.  Where the bug is a planted one, the correct server has to be judged as it
+was on the whole schedule (`correct`): a case that breaks a correct server's promise, or in which too little happens to
+judge it, shows nothing about the bug.
+
+Runs that may be asked for soon are begun ahead on other cores (`foresee`).  They change nothing but the time that it
+takes: a run is a function of its case, and only runs that were asked for count for the budget.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import NamedTuple
+
+from checker.promise import Valid
 from harness.shrink.search import BudgetSpent, Case, Seeds
-from harness.simulator.run import Settings, SimulatedRun, simulate
+from harness.simulator.campaign import Pool, make_pool
+from harness.simulator.run import Settings, simulate
+
+SEEDS = 3
+"""That a case is tried on."""
+
+
+class Run(NamedTuple):
+    """What a run is a function of; this is what travels to another core."""
+
+    case: Case
+    seed: int
+    bug: str
+    settings: Settings
+
+
+class Ended(NamedTuple):
+    valid: Valid
+    broken: tuple[str, ...]
+    """Promises, that of the first violation first."""
+
+
+def carry_out(run: Run) -> Ended:
+    ended = simulate(
+        run.seed,
+        servers=run.case.schedule.servers + run.settings.observers,
+        schedule=run.case.schedule,
+        bug=run.bug,
+        settings=run.settings,
+        knobs=run.case.knobs,
+    )
+    return Ended(ended.valid, tuple(dict.fromkeys(violation.promise for violation in ended.verdict.violations)))
 
 
 class Failing:
-    """The predicate of a `Search`, on the simulator."""
+    """The predicate of a `Search`, on the simulator.  To be closed."""
 
     def __init__(
-        self, promise: str, bug: str, settings: Settings, *, budget: int, seeds: int = 3, least: int = 1
+        self, promise: str, bug: str, settings: Settings, *, runs_max: int, budget_s: float = math.inf, jobs: int = 1
     ) -> None:
         self.promise = promise
         self.bug = bug
         self.settings = settings
-        self.budget = budget
         self.runs = 0
-        self._seeds = max(seeds, least)
-        self._least = least
+        self.correct: Valid | None = None
+        """What the verdict on the correct server has to be, if there is a planted bug to be told from it."""
+        self.watch: Callable[[], None] = lambda: None
+        """Called at each run."""
+        self.runs_max = runs_max
+        self.ahead_max = 2 * jobs * SEEDS
+        self._until = time.monotonic() + budget_s
+        self._pool: Pool | None = make_pool(jobs) if jobs > 1 else None
+        self._ahead: dict[tuple[bytes, int], Future[Ended]] = {}
+
+    def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     def __call__(self, case: Case) -> Seeds:
-        tried = list(case.seeds[: self._seeds])
-        tried += [seed for seed in range(2 * self._seeds) if seed not in tried][: self._seeds - len(tried)]
-        failed: list[int] = []
-        for left, seed in zip(range(len(tried), 0, -1), tried, strict=True):
-            if len(failed) + left < self._least:
-                return ()
+        for seed in _seeds(case):
             if self.fails(case, seed):
-                failed.append(seed)
-                if len(failed) == self._least:
-                    return tuple(failed)
+                return (seed, *(other for other in case.seeds if other != seed))[:SEEDS]
         return ()
 
-    def fails(self, case: Case, seed: int, bug: str | None = None) -> bool:
-        """One run."""
-        if self.runs >= self.budget:
+    def fails(self, case: Case, seed: int) -> bool:
+        """In this world.  Raises BudgetSpent."""
+        return self.promise in self._ended(case, seed, self.bug).broken and self.spares_the_correct(case, seed)
+
+    def spares_the_correct(self, case: Case, seed: int) -> bool:
+        """Whether the correct server is judged as it has to be.  Without any fault, its verdict is `unknown`."""
+        if self.correct is None:
+            return True
+        ended = self._ended(case, seed, "")
+        return not ended.broken and (self.correct == "unknown" or ended.valid is True or not case.faults)
+
+    def broken(self, case: Case, seed: int) -> tuple[str, ...]:
+        """The promises that are broken in this world, that of the first violation first."""
+        return self._ended(case, seed, self.bug).broken
+
+    def judge_the_correct(self, case: Case, seed: int) -> Valid:
+        """The verdict on the correct server in this world."""
+        return self._ended(case, seed, "").valid
+
+    def foresee(self, cases: Sequence[Case], seeds: int = SEEDS) -> None:
+        """These may be asked for next, in this order, each on so many seeds."""
+        for future in self._ahead.values():
+            future.cancel()
+        self._ahead.clear()
+        if self._pool is None or not cases:
+            return
+        wanted = ((case, seed) for case in cases for seed in _seeds(case)[:seeds])
+        for case, seed in islice(wanted, self.ahead_max):
+            try:
+                future = self._pool.executor.submit(carry_out, Run(case, seed, self.bug, self.settings))
+            except BrokenProcessPool:
+                return
+            self._ahead[case.key(), seed] = future
+
+    def _ended(self, case: Case, seed: int, bug: str) -> Ended:
+        if self.runs >= self.runs_max or time.monotonic() >= self._until:
             raise BudgetSpent
         self.runs += 1
-        return self.promise in self.simulate(case, seed, bug).broken
+        self.watch()
+        ahead = self._ahead.pop((case.key(), seed), None) if bug == self.bug else None
+        if ahead is not None:
+            try:
+                return ahead.result()
+            except BrokenProcessPool:
+                self.close()  # a worker died, of lack of memory or by somebody's hand: we go on alone
+        return carry_out(Run(case, seed, bug, self.settings))
 
-    def simulate(self, case: Case, seed: int, bug: str | None = None) -> SimulatedRun:
-        """The run itself, which no budget bounds; `bug` in place of the failure's own."""
-        return simulate(
-            seed,
-            servers=case.schedule.servers + self.settings.observers,
-            schedule=case.schedule,
-            bug=self.bug if bug is None else bug,
-            settings=self.settings,
-            knobs=case.knobs,
-        )
+
+def _seeds(case: Case) -> list[int]:
+    """Those that are tried."""
+    return [*case.seeds, *(seed for seed in range(2 * SEEDS) if seed not in case.seeds)][:SEEDS]

@@ -17,9 +17,11 @@ import msgspec
 from harness.errors import HarnessError, UsageError
 from harness.simulator import ensembles
 from harness.simulator.campaign import LISTED_MAX, Campaign, Spec, Tally, wilson
-from harness.simulator.run import Settings, SimulatedRun, simulate
-from nemesis import schedule as schedules
-from nemesis.schedule import Schedule, ScheduleError
+from harness.simulator.durations import duration_s
+from harness.simulator.given import Given
+from harness.simulator.given import given as given_by
+from harness.simulator.run import SimulatedRun, simulate
+from nemesis.schedule import ScheduleError
 from node import bugs
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
@@ -28,20 +30,6 @@ KEPT_MAX = 10
 SHOWN_MAX = 20
 LINE_EVERY_S = 5.0
 _MAX_SEED = 2**31 - 1
-_UNITS_S = {"s": 1, "m": 60, "h": 3600}
-
-
-class _Given(msgspec.Struct, frozen=True):
-    """What --schedule leads to: the schedule, and where it is a run's, what else that run was."""
-
-    schedule: Schedule | None = None
-    seed: int | None = None
-    """A simulated run's."""
-    servers: int = 0
-    settings: Settings = Settings()
-    bug: str = ""
-    broken: tuple[str, ...] = ()
-    """Promises that the run broke."""
 
 
 @click.command("simulate")
@@ -58,7 +46,12 @@ class _Given(msgspec.Struct, frozen=True):
 @click.option(
     "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="These faults: a schedule, or a run's folder."
 )
-@click.option("--bug", metavar="NAME|all", help="Plant this bug in every server; all: look for each bug in turn.")
+@click.option(
+    "--bug",
+    metavar="NAME|all|none",
+    help="Plant this bug in every server; all: look for each in turn; none: leave out"
+    " the one that the run of --schedule had.",
+)
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Processes; one for each core by default.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on the workers of this Dask cluster instead.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
@@ -95,7 +88,7 @@ def simulate_command(
     """
     if seed is not None and (seeds or until):
         raise UsageError("--seed is one run; --seeds and --until are many", remedy="Give one or the other.")
-    given = _given(schedule) if schedule is not None else _Given()
+    given = given_by(schedule) if schedule is not None else Given()
     if seed is None and not seeds and not until:
         seed = given.seed
     settings = given.settings
@@ -107,7 +100,12 @@ def simulate_command(
         settings = msgspec.structs.replace(settings, weights=ensembles.weights(weights))
     if time_limit is not None:
         settings = msgspec.structs.replace(settings, duration_s=time_limit)
-    spec = Spec(servers or given.servers or 5, given.schedule, given.bug if bug is None else bug, settings)
+    spec = Spec(
+        servers or given.servers or 5,
+        given.schedule,
+        given.bug if bug is None else "" if bug == "none" else bug,
+        settings,
+    )
     ensembles.check(spec.servers, settings)
     if spec.bug and spec.bug != "all" and spec.bug not in bugs.names():
         raise UsageError(
@@ -115,7 +113,7 @@ def simulate_command(
         )
     if spec.bug == "all" and (seed is not None or until or scheduler):
         raise UsageError("--bug all looks for each bug over --seeds on this machine: no --seed, --until, --scheduler")
-    keeper = _Keeper(spec, results, name, schedule, given)
+    keeper = _Keeper(spec, given, results, name, schedule)
     try:
         if seed is not None:
             return _one(keeper, seed, as_json)
@@ -167,7 +165,7 @@ def _one(keeper: _Keeper, seed: int, as_json: bool) -> int:
 class _Keeper:
     """Runs a seed of the campaign again, and keeps its folder."""
 
-    def __init__(self, spec: Spec, results: Path, name: str, schedule_path: Path | None, given: _Given) -> None:
+    def __init__(self, spec: Spec, given: Given, results: Path, name: str, schedule_path: Path | None) -> None:
         self.spec = spec
         self._results = results
         self._name = name
@@ -187,6 +185,7 @@ class _Keeper:
                 schedule=spec.schedule,
                 bug=spec.bug,
                 settings=spec.settings,
+                knobs=self._given.knobs_of(seed),
                 keep=folder.path,
             )
         except OSError as error:
@@ -207,7 +206,7 @@ class _Keeper:
 
 def _many(
     keeper: _Keeper,
-    given: _Given,
+    given: Given,
     seeds: str | None,
     until: str | None,
     workers: int,
@@ -215,7 +214,7 @@ def _many(
     progress: _Watch,
     as_json: bool,
 ) -> int:
-    until_s = _duration(until) if until else float("inf")
+    until_s = duration_s(until, "--until") if until else float("inf")
     if seeds is None:
         seeds = "0:" if until else "0:100"
     numbers = _seeds(seeds)
@@ -253,7 +252,7 @@ def _keep_failing(keeper: _Keeper, tally: Tally) -> dict[int, Path]:
     return kept
 
 
-def _result(keeper: _Keeper, given: _Given, tally: Tally, kept: dict[int, Path], workers: int) -> dict[str, Any]:
+def _result(keeper: _Keeper, given: Given, tally: Tally, kept: dict[int, Path], workers: int) -> dict[str, Any]:
     from harness.simulator import marks
 
     spec = keeper.spec
@@ -428,49 +427,6 @@ def _seeds(text: str) -> range | _Endless:
     if not first < int(match[2]) <= _MAX_SEED:
         raise UsageError(f"--seeds {text}: there is no seed from {first} up to {match[2]}")
     return range(first, int(match[2]))
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None or not float(match[1]):
-        raise UsageError(f"--until {text!r}: give a length of time, as in 90s, 10m or 8h")
-    return float(match[1]) * _UNITS_S[match[2] or "s"]
-
-
-def _given(path: Path) -> _Given:
-    """A schedule's file, or a run's folder with what stands beside it."""
-    from harness.simulator.keeping import Inputs
-
-    file = path / "schedule.json" if path.is_dir() else path
-    if not file.is_file():
-        raise UsageError(f"--schedule {path}: there is no schedule; give a schedule.json, or the folder of a run")
-    schedule = schedules.load(file)
-    folder = file.parent
-    given = _Given(schedule, servers=schedule.servers)
-    inputs = Inputs.beside(folder)
-    if inputs is not None:
-        given = _Given(schedule, inputs.seed, inputs.servers, inputs.settings, inputs.bug)
-    elif (folder / "plan.toml").is_file():
-        given = _of_plan(folder / "plan.toml", schedule)
-    broken = _broken_in(folder / "results.json")
-    return msgspec.structs.replace(given, broken=broken)
-
-
-def _of_plan(path: Path, schedule: Schedule) -> _Given:
-    """What a run on hosts was: its ensemble's settings, and its planted bug."""
-    from harness import plan as plans
-
-    plan = plans.load(path)
-    settings = ensembles.of_plan(plan)
-    return _Given(schedule, None, len(plans.host_names(plan)), settings, plan.ensemble.bug)
-
-
-def _broken_in(path: Path) -> tuple[str, ...]:
-    try:
-        results = json.loads(path.read_bytes())["results"]
-        return tuple(sorted(n for n, r in results.items() if r.get("judged", True) and r.get("valid") is False))
-    except (OSError, ValueError, KeyError, AttributeError):
-        return ()
 
 
 def _dask_workers(scheduler: str) -> int:

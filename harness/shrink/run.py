@@ -1,0 +1,253 @@
+"""From a run that broke a promise to the smallest one that does: `shrink`.
+
+The steps.  What the run was stands in its folder (`harness.simulator.given`).  A simulated run is run again, in its own
+world; of a run on hosts only the schedule is known, so worlds are searched for one in which it breaks the same promise.
+From there on it is a search for smaller cases (`harness.shrink.search`), until nothing smaller fails, the budget is
+spent, or somebody interrupts it.  What is left becomes an ordinary run's folder, with `story.txt` and a test beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from harness.errors import HarnessError, UsageError
+from harness.report import write_report
+from harness.report.command import rerun_command
+from harness.shrink import emitted
+from harness.shrink.failing import Failing
+from harness.shrink.kept import Kept
+from harness.shrink.search import BudgetSpent, Case, Search
+from harness.shrink.story import story
+from harness.simulator import knobs
+from harness.simulator.given import Given, given
+from node import bugs
+
+STORY = "story.txt"
+WORLDS_MAX = 500
+"""So many are searched for one in which a schedule breaks a promise, with half of the budget at most."""
+LINE_EVERY_S = 5.0
+
+
+class NotReproduced(UsageError):
+    """No world was found in which the schedule breaks the promise: there is nothing to begin from."""
+
+
+class Shrunk(NamedTuple):
+    """What is left of a run."""
+
+    folder: Path
+    """An ordinary run's, with the story and the test beside the rest."""
+    promise: str
+    seed: int
+    servers: int
+    faults: int
+    faults_before: int
+    runs: int
+    """Simulated, in all."""
+    took_s: float
+    story: str
+    test: Path
+    interrupted: bool
+    whole: bool
+    """Nothing smaller was found: neither the budget nor an interruption ended it."""
+
+
+def shrink(
+    run: Path,
+    out: Path,
+    *,
+    budget_s: float = 600,
+    runs_max: int = 2000,
+    jobs: int = 1,
+    say: Callable[[str], None],
+    promise: str = "",
+    bug: str | None = None,
+) -> Shrunk:
+    """The smallest case that breaks the promise of `run` (a run's folder, or a schedule), written to the folder `out`.
+
+    `promise` is that of the first violation, or of the planted bug, unless it is given; `bug` that of the run.
+    Interrupted (KeyboardInterrupt), it keeps the best so far.  Raises UsageError: the run broke nothing, or is none;
+    NotReproduced; HarnessError.
+    """
+    began = time.monotonic()
+    was = given(run)
+    if bug is not None:
+        was = msgspec.structs.replace(was, bug=bug)
+    _check(was, run, promise)
+    with (
+        _made(out),
+        contextlib.closing(
+            Failing(promise, was.bug, was.settings, runs_max=runs_max, budget_s=budget_s, jobs=jobs)
+        ) as failing,
+    ):
+        case = _first(was, run, promise, failing, budget_s, say)
+        search, interrupted = _searched(case, failing, say)
+        kept = Kept(
+            was.bug,
+            failing.promise,
+            search.best.seeds[0],
+            search.best.schedule.servers + was.settings.observers,
+            was.settings,
+            search.best.knobs,
+            search.best.schedule,
+        )
+        told, test = write(kept, out)
+    return Shrunk(
+        folder=out,
+        promise=kept.promise,
+        seed=kept.seed,
+        servers=kept.servers,
+        faults=len(kept.schedule.faults),
+        faults_before=len(case.faults),
+        runs=failing.runs,
+        took_s=round(time.monotonic() - began, 2),
+        story=told,
+        test=test,
+        interrupted=interrupted,
+        whole=search.whole,
+    )
+
+
+def write(case: Kept, out: Path) -> tuple[str, Path]:
+    """The case's run as a folder, with its story and its test; returns these.  `out` is empty."""
+    try:
+        ended = case.run(keep=out)
+        if case.promise not in ended.broken:
+            raise HarnessError(f"{case.promise} did not break again: the simulator is not deterministic")
+        told = story(ended.ops, ended.verdict, case.promise)
+        (out / STORY).write_text(told + "\n", encoding="utf-8")
+        test = out / emitted.name(case)
+        test.write_text(emitted.text(case, told), encoding="utf-8")
+        write_report(out, ended.verdict, out / "report.html", rerun_command(out))
+    except OSError as error:
+        raise HarnessError(f"{out}: the run cannot be kept: {error.strerror}") from None
+    return told, test
+
+
+# ---- what to begin from ----------------------------------------------------------------------------------------------
+
+
+def _check(was: Given, run: Path, promise: str) -> None:
+    """Raises UsageError when there is nothing to begin from."""
+    if was.system != "onethrone":
+        raise UsageError(f"{run}: the simulator has no {was.system}: only runs of onethrone's own server are shrunk")
+    if was.bug and was.bug not in bugs.names():
+        raise UsageError(f"{run}: there is no bug {was.bug!r}", remedy=f"There are: {', '.join(bugs.names())}.")
+    judged = run.is_dir() and (run / "results.json").exists()
+    if judged and not was.broken:
+        raise UsageError(f"{run}: this run broke no promise: there is nothing to shrink")
+    if promise and judged and promise not in was.broken:
+        raise UsageError(f"{run}: this run did not break {promise}; it broke: {', '.join(was.broken)}")
+
+
+@contextlib.contextmanager
+def _made(out: Path) -> Iterator[None]:
+    """An empty folder; gone again if nothing was put into it."""
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise UsageError(f"{out}: there is something in it already", remedy="Choose another folder.")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{out}: no run can be kept there: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            out.rmdir()
+
+
+def _first(was: Given, run: Path, promise: str, failing: Failing, budget_s: float, say: Callable[[str], None]) -> Case:
+    """A case that fails; `failing` knows its promise then, and what the correct server makes of it."""
+    assert was.schedule is not None
+    began = time.monotonic()
+    case = None
+    try:
+        if was.seed is not None:
+            case = Case(was.schedule, (was.seed,), was.knobs or knobs.draw(was.seed))
+            if not _breaks(case, was, promise, failing):
+                if not was.broken:
+                    raise UsageError(f"{run}: this run broke no promise: there is nothing to shrink")
+                say(f"in its own world, of seed {was.seed}, it does not break {was.broken[0]} any more")
+                case = None
+        if case is None:
+            case = _searched_worlds(was, promise, failing, began + budget_s / 2, say)
+    except BudgetSpent:
+        case = None
+    if case is None:
+        wanted = promise or ", ".join(was.broken) or "any promise"
+        raise NotReproduced(
+            f"{run}: its {len(was.schedule.faults)} faults did not break {wanted} in {failing.runs} simulated worlds",
+            remedy="The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
+            "`onethrone run --schedule`.",
+        )
+    say(f"seed {case.seeds[0]} breaks {failing.promise}: {len(case.faults)} faults, {case.schedule.servers} voters")
+    if was.bug:
+        failing.correct = failing.judge_the_correct(case, case.seeds[0])
+        if failing.correct is False:
+            say(f"the correct server breaks a promise, too: this is not the doing of {was.bug}")
+            failing.correct = None
+    return case
+
+
+def _breaks(case: Case, was: Given, promise: str, failing: Failing) -> bool:
+    """Whether the case breaks what it should; the first promise that is wanted and broken is that of `failing`."""
+    broken = failing.broken(case, case.seeds[0])
+    known = bugs.about(was.bug).promise if was.bug else ""
+    wanted = [promise] if promise else [*({known} & {*(was.broken or broken)}), *(was.broken or broken)]
+    failing.promise = next((name for name in wanted if name in broken), promise)
+    return bool(failing.promise) and failing.promise in broken
+
+
+def _searched_worlds(
+    was: Given, promise: str, failing: Failing, until: float, say: Callable[[str], None]
+) -> Case | None:
+    assert was.schedule is not None
+    say(f"looking for a world in which its {len(was.schedule.faults)} faults break {promise or _or(was.broken)}")
+    worlds = [Case(was.schedule, (seed,), knobs.draw(seed)) for seed in range(min(WORLDS_MAX, failing.runs_max // 2))]
+    for number, case in enumerate(worlds):
+        if time.monotonic() >= until:
+            return None
+        if number % failing.ahead_max == 0:
+            failing.foresee(worlds[number : number + failing.ahead_max], seeds=1)
+        if _breaks(case, was, promise, failing):
+            return case
+        if number % 50 == 49:
+            say(f"{number + 1} worlds, and not in one of them")
+    return None
+
+
+def _or(broken: tuple[str, ...]) -> str:
+    return " or ".join(broken) or "a promise"
+
+
+# ---- the search ------------------------------------------------------------------------------------------------------
+
+
+def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> tuple[Search, bool]:
+    """The search, ended; and whether it was interrupted."""
+    said_at = time.monotonic()
+
+    def improved(best: Case, how: str) -> None:
+        nonlocal said_at
+        said_at = time.monotonic()
+        say(f"{failing.runs:4} runs, {len(best.faults):2} faults left: {how}")
+
+    def watch() -> None:
+        if time.monotonic() - said_at >= LINE_EVERY_S:
+            improved(search.best, "nothing smaller yet")
+
+    failing.watch = watch
+    search = Search(case, failing, acts=failing.correct is True, foresee=failing.foresee, improved=improved)
+    try:
+        search.run()
+    except KeyboardInterrupt:
+        say("interrupted: the best so far is kept")
+        return search, True
+    say(f"{failing.runs:4} runs: " + ("nothing smaller fails" if search.whole else "the budget is spent"))
+    return search, False
