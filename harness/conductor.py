@@ -31,6 +31,7 @@ from harness.injectors import Answer
 from harness.observer import Observer
 from harness.progress import Progress
 from harness.record import Record
+from harness.watch.scene import PHASES
 from nemesis.faults import Fault, Resolved, resolve
 from nemesis.orders import Order, orders, undo
 from nemesis.schedule import Schedule
@@ -94,7 +95,7 @@ class Conductor:
 
     def _phase(self, name: str) -> None:
         self._record.note("controller", "info", "phase", {"phase": name})
-        self._progress.say(_PHASES.get(name, name))
+        self._progress.say(PHASES.get(name, name))
 
     def _step(self, pool: ThreadPoolExecutor, step: str, fault: Fault) -> None:
         if step == "start":
@@ -178,15 +179,6 @@ class Conductor:
             self._progress.say(f"{resolved.fault.id} {kind}: not surely over: {failed}")
         else:
             self._record.note("nemesis", "ok", kind, value)
-
-
-_PHASES = {
-    "calm": "calm: nothing goes wrong yet",
-    "storm": "storm: faults overlap",
-    "core": "act one: some stay broken, the majority must converge",
-    "all": "act two: everything is healed, everybody must converge",
-    "end": "the schedule is over",
-}
 
 
 def _order(what: str | tuple[str, Fault]) -> int:

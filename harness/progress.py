@@ -10,7 +10,9 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 LOG = logging.getLogger("onethrone")
 
@@ -22,6 +24,17 @@ class Progress:
         self._quiet = quiet
         self._start = time.monotonic()
         self._lock = threading.Lock()
+        self._diverted: Callable[[str], object] | None = None
+
+    @property
+    def terminal(self) -> TextIO | None:
+        """Where lines are said; None when they are not."""
+        return None if self._quiet else sys.stderr
+
+    def divert(self, to: Callable[[str], object] | None) -> None:
+        """Hand each line to `to` instead of printing it, until this is called with None; `to` returns at once."""
+        with self._lock:
+            self._diverted = to
 
     def restart_clock(self) -> None:
         """Count from now: the run begins."""
@@ -29,9 +42,24 @@ class Progress:
 
     def say(self, text: str) -> None:
         LOG.info("%s", text)
-        if not self._quiet:
-            with self._lock:
-                print(f"{time.monotonic() - self._start:7.2f}s  {text}", file=sys.stderr, flush=True)
+        if self._quiet:
+            return
+        line = f"{time.monotonic() - self._start:7.2f}s  {printable(text)}"
+        with self._lock:
+            if self._diverted is not None:
+                self._diverted(line)
+            else:
+                self.print(line)
+
+    def print(self, line: str) -> None:
+        """Print a line as it is.  A terminal that has gone is no reason to end a run: the log has it."""
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey: it may come from a host."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 class _Handler(logging.FileHandler):

@@ -48,6 +48,7 @@ from harness.progress import LogFile, Progress
 from harness.record import Record
 from harness.report import write_report
 from harness.report.command import rerun_command
+from harness.watch import screen
 from harness.workload import Workload
 from nemesis import schedule as schedules
 from nemesis import storm
@@ -99,7 +100,8 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
         folder.plan.write_text(plan.to_toml(), encoding="utf-8")
         progress.say(f"this run is kept in {folder.path}")
         try:
-            _Run(plan, folder, progress).carry_out()
+            with screen.view(folder.history, folder.schedule, progress):
+                _Run(plan, folder, progress).carry_out()
         except (HarnessError, KeyboardInterrupt) as error:
             if not folder.history.exists():
                 raise

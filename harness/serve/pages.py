@@ -178,7 +178,7 @@ def live(path: str, row: Row | None, watched: Watched, *, part: bool) -> bytes:
         so_far=follower.so_far,
         now=now,
         phase=PHASES.get(scene.phase, scene.phase),
-        left_s=watched.left_s,
+        left_s=scene.left_s(now),
         silent_s=(now - scene.now) / 1e9,
         read_share=follower.offset / shown if shown and follower.behind else None,
         unreadable=follower.unreadable,

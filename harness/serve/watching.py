@@ -11,9 +11,9 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
-from harness.serve.tree import Tree
+from harness.serve.tree import NotThere, Tree
 from harness.watch.follow import Follower
-from nemesis.schedule import Schedule, ScheduleError, parse
+from nemesis.schedule import ScheduleError, parse
 
 FOLLOWED_MAX = 8
 READ_S = 0.25
@@ -27,7 +27,6 @@ class Watched:
     def __init__(self, tree: Tree, folder: Path) -> None:
         self.lock = threading.Lock()
         self.follower = Follower(folder / "history.jsonl", lambda: tree.open(folder / "history.jsonl"))
-        self.schedule: Schedule | None = None
         self._tree = tree
         self._folder = folder
 
@@ -36,23 +35,15 @@ class Watched:
         end = time.monotonic() + READ_S
         while self.follower.read(CHUNK_BYTES) and time.monotonic() < end:
             pass
-        if self.schedule is None:
-            self.schedule = self._read_schedule()
+        if self.follower.scene.duration_s is None:
+            self.follower.scene.duration_s = self._read_duration()
 
-    def _read_schedule(self) -> Schedule | None:
-        with self._tree.open(self._folder / "schedule.json") as file:
-            try:
-                return parse(file.read(SCHEDULE_BYTES_MAX))
-            except ScheduleError:
-                return None
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds to the schedule's end; None when it is not known."""
-        scene = self.follower.scene
-        if self.schedule is None or scene.began is None or scene.ended:
-            return None
-        return max(0.0, self.schedule.duration_s - (self.follower.now - scene.began) / 1e9)
+    def _read_duration(self) -> float:
+        try:
+            with self._tree.open(self._folder / "schedule.json") as file:
+                return parse(file.read(SCHEDULE_BYTES_MAX)).duration_s
+        except (NotThere, ScheduleError):
+            return 0.0
 
 
 class Watching:

@@ -124,6 +124,8 @@ class Scene:
         self.phase = ""
         self.began: int | None = None
         """Run time, in ns, of the first phase: the schedule's beginning."""
+        self.duration_s: float | None = None
+        """How long the schedule lasts, from the first phase on; whoever knows it says so here.  0 is not known."""
         self.now = 0
         """The latest time, in ns, that an op has."""
         self.ops = 0
@@ -142,6 +144,12 @@ class Scene:
     @property
     def in_force(self) -> list[FaultSeen]:
         return [fault for fault in self.faults.values() if fault.state != "over"]
+
+    def left_s(self, now: int) -> float | None:
+        """Seconds from `now` (run time, in ns) to the schedule's end; None when that is not known."""
+        if not self.duration_s or self.began is None or self.ended:
+            return None
+        return max(0.0, self.duration_s - (now - self.began) / 1e9)
 
     def hits(self, host: str) -> list[FaultSeen]:
         """The faults in force that hit this host."""
