@@ -32,6 +32,7 @@ class Observer:
         self._observers = frozenset(observers)
         self._changed = threading.Condition()
         self._states: dict[str, dict[str, Any]] = {}
+        self._ends: dict[str, dict[str, Any]] = {}
         self._up: set[str] = set()
         self._crowned: list[str] = []
         self._elected: str | None = None
@@ -51,6 +52,7 @@ class Observer:
             elif f == "stopped":
                 self._up.discard(host)
                 self._states.pop(host, None)
+                self._ends[host] = value if isinstance(value, dict) else {}
             elif f == "unreadable":
                 self.unreadable += 1
             self._changed.notify_all()
@@ -111,6 +113,22 @@ class Observer:
             and all(state.get("phase") == "broadcast" for state in states)
             and any(state.get("role") == "LEADING" for state in states)
         )
+
+    def situation(self, servers: Iterable[str]) -> str:
+        """What each of these is by its last report, in words: "n1 follows server 3, n2 does not run (exit 254)"."""
+        with self._changed:
+            return ", ".join(f"{server} {self._word(server)}" for server in servers)
+
+    def _word(self, server: str) -> str:
+        if server not in self._up:
+            end = self._ends.get(server)
+            return "was never started" if end is None else f"does not run ({end.get('how')} {end.get('code')})"
+        state = self._states.get(server, {})
+        if state.get("role") in (None, "LOOKING"):
+            return "is LOOKING" if state else "has said nothing"
+        if state.get("phase") != "broadcast":
+            return f"is in {state.get('phase')}"
+        return "leads" if state["role"] == "LEADING" else f"follows server {state.get('leader')}"
 
 
 def _leads(state: dict[str, Any]) -> bool:

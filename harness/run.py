@@ -266,17 +266,18 @@ class _Run:
             self.progress.say("servers are started; waiting for a first leader")
             if not observer.wait(lambda seen: seen.converged(self.names), self.plan.time.start_s):
                 raise HarnessError(
-                    f"the ensemble did not elect a leader within {self.plan.time.start_s:g} s of its start",
+                    f"not every server follows one leader {self.plan.time.start_s:g} s after the start: "
+                    f"{observer.situation(self.names)}",
                     remedy=f"Look at the servers' logs in {self.folder.path}; [time] start_s gives them longer.",
                 )
             workload.start()
             conductor = Conductor(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
             conductor.run()
-            reason = "; ".join([*conductor.errors, *fleet.errors, *workload.errors])
+            reason = "; ".join(map(_first_line, [*conductor.errors, *fleet.errors, *workload.errors]))
             if record.failure:
                 raise HarnessError(record.failure)
         except HarnessError as error:
-            reason = str(error)
+            reason = _first_line(str(error))
             raise
         finally:
             self.finish(fleet, workload, record, observer, reason)
@@ -301,6 +302,11 @@ class _Run:
             "end",
             {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {}),
         )
+
+
+def _first_line(error: str) -> str:
+    """The sentence; what follows it (command, output, remedy) was said when it happened, and is in the log."""
+    return error.partition("\n")[0]
 
 
 UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
