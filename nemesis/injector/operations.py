@@ -30,7 +30,7 @@ import os
 import signal
 import socket
 import time
-from typing import Any, Callable, Dict, Generator, Iterable, List, Optional
+from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Set
 
 from nemesis.injector import abilities, clocks, linux, net, queues, tails
 from nemesis.injector.errors import Refused
@@ -38,6 +38,8 @@ from nemesis.injector.processes import Op, Server, check_definition
 
 CLOCK_GAP_S = 0.06
 """Between the two readings that show a clock's rate: long against the blur of a reading, short for who waits."""
+CLOCK_SETTLES_S = 5.0
+"""So long two readings are tried for between which no other fault bends the same clock."""
 
 
 class Host:
@@ -58,6 +60,8 @@ class Host:
         self.queues = queues.Queues()
         self.servers: Dict[str, Server] = {}
         self._toggles: Dict[str, List[int]] = {}
+        self._unsure: Set[str] = set()
+        """Faults that were taken back, and it did not show."""
 
     def operation(self, request: Dict[str, Any]) -> Op:
         """Raises Refused for a request that is not understood."""
@@ -232,18 +236,23 @@ class Host:
 
     def _read_clock(self, server: Server) -> Op:
         """Evidence of the bend in force, from the server's own clock or a probe's; Refused if it does not show."""
-        clock, who = server.clock, server.who
+        clock, until = server.clock, time.monotonic() + CLOCK_SETTLES_S
         assert clock is not None
-        if who is None:
-            return {"pid": None, "down": True}
-        address = server.definition.get("clck")
-        readings = None
-        if address and not server.paused:
-            readings = yield from _ask(address)
-        by = "the server" if readings else "a probe"
-        if readings is None:
-            readings = yield from clocks.probe(clock, who.pid, CLOCK_GAP_S)
-        return {"pid": who.pid, **clocks.judge(readings, clock, by)}
+        while True:
+            who, bend = server.who, clock.bend
+            if who is None:
+                return {"pid": None, "down": True}
+            address = server.definition.get("clck")
+            readings = None
+            if address and not server.paused:
+                readings = yield from _ask(address)
+            by = "the server" if readings else "a probe"
+            if readings is None:
+                readings = yield from clocks.probe(clock, who.pid, CLOCK_GAP_S)
+            # Another fault that begins or ends between the readings makes them a rate that nobody asked for.
+            same = clock.bend == bend and server.who == who
+            if same or clock.strobe_ms() is not None or time.monotonic() > until:
+                return {"pid": who.pid, **clocks.judge(readings, clock, by)}
 
     # ---- taking back -------------------------------------------------------------------------------------------------
 
@@ -251,7 +260,12 @@ class Host:
         return (yield from self._give_back(request["fault"]))
 
     def _give_back(self, fault_id: str) -> Op:
-        """All that the fault holds; the network first, so that a server comes up into a whole one."""
+        """All that the fault holds; the network first, so that a server comes up into a whole one.
+
+        If it does not show that all is given back, that is looked at once more when it is asked for again.
+        """
+        again = fault_id in self._unsure
+        self._unsure.add(fault_id)
         verified: Dict[str, Any] = {}
         if fault_id in self.rules.faults:
             verified.update(self.rules.set(fault_id, None))
@@ -262,17 +276,18 @@ class Host:
         if toggles is not None:
             verified["toggles"] = len(toggles)
         for server in self.servers.values():
-            if server.clock is not None and fault_id in server.clock.faults:
+            if server.clock is not None and (again or fault_id in server.clock.faults):
                 server.clock.undo(fault_id)
                 server.nudge()
                 verified["clock"] = yield from self._read_clock(server)
-            if fault_id in server.paused:
+            if again or fault_id in server.paused:
                 server.paused.discard(fault_id)
                 verified.update((yield from server.resume()))
             if fault_id in server.down:
                 server.down.discard(fault_id)
                 if server.wanted:
                     verified.update((yield from self._bring_up(server)))
+        self._unsure.discard(fault_id)
         self._tell()
         return verified or {"not_in_force": True}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -291,3 +292,18 @@ def test_a_monotonic_clock_cannot_be_asked_to_go_back_and_a_server_without_a_ben
     one.ask("n1", "stop")
     one.start("n1", IDLE)
     assert "not started with a clock" in one.refused("n1", "clock", fault="f1", change="freeze")
+
+
+def test_clock_faults_that_begin_and_end_at_the_same_time_are_all_verified(clocked: Ensemble) -> None:
+    """A fault that bends the clock between two readings of another makes them show a rate that nobody asked for."""
+    freeze = {"do": "clock", "change": "freeze"}
+    jump = {"do": "clock", "change": "jump", "offset_ms": 5000}
+    undo = {"do": "undo"}
+    with ThreadPoolExecutor() as pool:
+        for gap_s in (0.0, 0.02, 0.04, 0.06):
+            for orders in ((freeze, jump), (undo, undo), (jump, freeze), (undo, undo)):
+                asked = []
+                for fault, order in zip(("f1", "f2"), orders, strict=True):
+                    asked.append(pool.submit(clocked.ask, "n1", fault=fault, **order))
+                    time.sleep(gap_s)
+                assert all(answer.result(2 * DEADLINE_S) for answer in asked)
