@@ -7,7 +7,7 @@ import sys
 from typing import List, NoReturn, Optional
 
 from node import bugs
-from node.agent import EXIT_USAGE, serve
+from node.agent import EXIT_DISK, EXIT_USAGE, serve
 from node.config import ConfigError, load
 from node.server import Server
 from node.storage import StorageError
@@ -38,6 +38,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except (ConfigError, StorageError) as error:
         print("onethrone-node: %s" % error, file=sys.stderr)
     except OSError as error:
+        if error.filename is None:  # a write to a file that could be opened
+            print("onethrone-node: a write failed: %s" % error, file=sys.stderr)
+            return EXIT_DISK
         print(
             "onethrone-node: %s: %s; name a file that can be written" % (error.filename, error.strerror),
             file=sys.stderr,

@@ -70,7 +70,8 @@ class EventsFile:
     def write(self, f: str, value: Dict[str, Any]) -> None:
         if self._fd >= 0:
             line = json.dumps({"host_time": host_monotonic_ns(), "f": f, "value": value}, separators=(",", ":")) + "\n"
-            os.write(self._fd, line.encode())
+            if os.write(self._fd, line.encode()) != len(line):  # the line is ASCII
+                raise OSError("events: short write, is the disk full?")
 
 
 class Agent:

@@ -476,6 +476,20 @@ def test_a_write_that_fails_stops_the_server_at_once_with_10(one: One) -> None:
         process.kill()
 
 
+@pytest.mark.parametrize(("file_bytes", "says"), [(0, "File too large"), (100, "events: short write")])
+def test_a_disk_that_is_full_at_the_start_ends_with_10_and_one_line_that_says_so(
+    one: One, file_bytes: int, says: str
+) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    command = [*one.command, "--events", str(one.folder / "events")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False, preexec_fn=limit)
+    assert done.returncode == 10, done.stderr
+    line = next(line for line in done.stderr.splitlines() if "a write failed: " in line)
+    assert says in line
+
+
 def test_words_outside_the_whitelist_are_refused_as_zookeeper_refuses_them(one: One) -> None:
     one.config.write_text(one.config.read_text() + "4lw.commands.whitelist=ruok\n")
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:
