@@ -36,9 +36,9 @@ $(STAMP): requirements.lock pyproject.toml tools/require
 host-packages:
 	@tools/require sshd:openssh-server ssh:openssh-client nft:nftables ip:iproute2 faketime:faketime unshare:util-linux newuidmap:uidmap
 
-# A browser for the report's tests, real ZooKeeper beside our server, a Python 3.9 as hosts may have, sudo for users without root.
+# A browser for the tests of pages, shells for those of completion, real ZooKeeper beside our server, a Python 3.9 as hosts may have, sudo for users without root.
 test-packages:
-	@tools/require chromium:chromium java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper pypy3:pypy3 sudo:sudo ps:procps
+	@tools/require chromium:chromium java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper pypy3:pypy3 sudo:sudo ps:procps zsh:zsh fish:fish
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

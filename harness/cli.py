@@ -13,10 +13,14 @@ import traceback
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from harness.errors import HarnessError, UsageError
 
 VALID, INVALID, UNKNOWN, WRONG_USAGE, HARNESS_FAILED = 0, 1, 2, 254, 255
+
+VARIABLE = "_ONETHRONE_COMPLETE"
+"""Set by a shell that asks for completions."""
 
 _COMMANDS = {
     "run": ("harness.commands", "run", "Torment an ensemble on hosts, and judge it."),
@@ -32,7 +36,8 @@ _COMMANDS = {
     "shrink": ("harness.shrink.command", "shrink_command", "Find the smallest schedule that breaks the same promise."),
     "serve": ("harness.serve.command", "serve", "Show runs and campaigns in a browser, live too."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
-    "hosts": ("harness.hosts_check", "hosts", "What the hosts of a cluster can and cannot do."),
+    "hosts": ("harness.hosts_command", "hosts", "What the hosts of a cluster can and cannot do."),
+    "completion": ("harness.completion", "completion", "Let a shell complete commands, options and values."),
 }
 
 
@@ -45,11 +50,35 @@ class _Commands(click.Group):
             return None
         module, attribute, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        _name_values(command)
+        if VARIABLE in os.environ:
+            from harness.completion import teach
+
+            teach(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Our own commands come from the table: to complete a name, none of them is imported."""
+        names = [CompletionItem(name, help=about) for name, (_, _, about) in _COMMANDS.items()]
+        return [
+            *(item for item in names if item.value.startswith(incomplete)),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in _COMMANDS.items()])
+
+
+_METAVARS = {"integer range": "N", "integer": "N", "float range": "SECONDS", "float": "SECONDS", "text": "NAME"}
+
+
+def _name_values(command: click.Command) -> None:
+    """In help, a value is called for what it is, where the option itself does not: `--seed N`, not INTEGER RANGE."""
+    for each in command.commands.values() if isinstance(command, click.Group) else [command]:
+        for param in each.params:
+            if isinstance(param, click.Option) and param.metavar is None and not param.is_flag:
+                param.metavar = _METAVARS.get(param.type.name)
 
 
 @click.command(
@@ -59,7 +88,13 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="onethrone")
 def onethrone() -> None:
-    """Break a cluster's leader election on purpose, and prove from the history what held."""
+    """Break a cluster's leader election on purpose, and prove from the history what held.
+
+    \b
+      onethrone run --hosts lab:5 --time-limit 60   a minute, on hosts made here
+      onethrone serve                               the results in a browser
+      onethrone COMMAND --help                      what a command can do
+    """
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""`onethrone hosts check`: what each host can and cannot do, before a run finds out.
+"""What each host can and cannot do, before a run finds out.
 
 A host is *usable* when a run can be carried out on it at all: SSH, root, Python.  What it lacks beyond that rules out
 some kinds of fault, which are refused at plan time with the reason that was found here
@@ -13,12 +13,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
-
-import click
 
 from harness.errors import HostError, UsageError
 from harness.ssh import Remote
@@ -185,7 +182,7 @@ def _look_at_clock(remote: Remote, report: HostReport, found: _Found) -> None:
         found("fine", text)
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- for people -------------------------------------------------------------------------------------------------------
 
 
 def render(reports: Sequence[HostReport], *, all_findings: bool = False) -> str:
@@ -216,43 +213,3 @@ def names_in(ssh_config: Path) -> list[str]:
         raise UsageError(f"is not an OpenSSH config: {error}", where=str(ssh_config)) from None
     words = [word for line in re.findall(r"(?im)^\s*Host[ \t=]+(.*)$", text) for word in line.split()]
     return [word.strip('"') for word in dict.fromkeys(words) if not re.search(r"[*?!]", word)]
-
-
-@click.group()
-def hosts() -> None:
-    """What the hosts of a cluster can and cannot do."""
-
-
-@hosts.command()
-@click.option("--hosts", "words", metavar="lab:N|A,B,C", help="The hosts; without it, all that the config names.")
-@click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
-@click.option("--accept-new", is_flag=True, help="Write unknown host keys down instead of refusing them.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
-def check(words: str | None, ssh_config: Path | None, accept_new: bool, as_json: bool) -> int:
-    """Look at each host, from TCP to what its kernel can do; 255 when one of them is unusable.
-
-    \b
-      onethrone hosts check -F ssh_config
-      onethrone hosts check --hosts n1,n2,n3
-      onethrone hosts check --hosts lab:3
-    """
-    from harness.lab import Lab
-
-    made = re.fullmatch(r"lab:(\d+)", words or "")
-    with Lab.up(int(made[1])) if made else nullcontext() as lab:
-        if lab is not None:
-            names, ssh_config = list(lab.hosts), lab.ssh_config
-        elif words:
-            names = [name.strip() for name in words.split(",") if name.strip()]
-        elif ssh_config:
-            names = names_in(ssh_config)
-        else:
-            names = []
-        if not names:
-            raise UsageError("no host is named", remedy="Give --hosts n1,n2,n3, or -F with a config that names hosts.")
-        reports = check_hosts(names, ssh_config, accept_new=accept_new)
-    if as_json:
-        click.echo(json.dumps({"hosts": [asdict(report) | {"usable": report.usable} for report in reports]}))
-    else:
-        click.echo(render(reports))
-    return 0 if all(report.usable for report in reports) else 255

@@ -25,9 +25,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import networkx as nx
+if TYPE_CHECKING:  # it takes longer to import than a shell may wait for a completion
+    import networkx as nx
 
 Grudge: TypeAlias = "nx.DiGraph[str]"
 Shape = Callable[[Sequence[str], Sequence[str], random.Random], Grudge]
@@ -38,6 +39,8 @@ Shape = Callable[[Sequence[str], Sequence[str], random.Random], Grudge]
 
 def grudge(servers: Iterable[str], drops: Iterable[tuple[str, str]] = ()) -> Grudge:
     """The grudge in which `a` drops what comes from `b`, for each (a, b) of `drops`."""
+    import networkx as nx
+
     graph: Grudge = nx.DiGraph()
     graph.add_nodes_from(servers)
     for a, b in drops:
@@ -79,6 +82,8 @@ def from_dict(servers: Iterable[str], drops: Mapping[str, Iterable[str]]) -> Gru
 
 def talk(graph: Grudge) -> nx.Graph[str]:
     """The undirected graph of the pairs that hear each other both ways: what TCP needs."""
+    import networkx as nx
+
     pairs: nx.Graph[str] = nx.Graph()
     pairs.add_nodes_from(graph)
     nodes = list(graph)

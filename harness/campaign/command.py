@@ -38,7 +38,7 @@ def campaign(
     \b
       onethrone campaign --init night.toml
       onethrone campaign night.toml --for 8h
-      onethrone campaign --resume                 after a kill, a reboot, or Ctrl-C
+      onethrone campaign --resume           after a kill, a reboot, or Ctrl-C
     """
     if init and resume:
         raise UsageError("--init writes a plan, and --resume goes on with a campaign; give one of them")

@@ -42,7 +42,9 @@ def replay(
     \b
       onethrone replay results/latest
       onethrone replay results/latest --server n3 --until 12.5s --step
-      onethrone replay results/latest --bug none      # where does the correct core answer otherwise?
+      onethrone replay results/latest --bug none
+
+    With --bug none, the first difference is where the correct core answers otherwise.
     """
     from harness.replay.run import known_bug, replay_run
     from harness.replay.walk import Bound, walk

@@ -14,7 +14,9 @@ from harness.errors import UsageError
 
 @click.command()
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
-@click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 lets every machine in.")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="The address to listen at; 0.0.0.0 lets every machine in."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8470, help="The port; 0 is any that is free.")
 def serve(results: Path, host: str, port: int) -> None:
     """Show runs and campaigns in a browser, and the run that is going on.

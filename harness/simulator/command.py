@@ -82,7 +82,7 @@ def simulate_command(
       onethrone simulate --seed 7
       onethrone simulate --seeds 0:1000
       onethrone simulate --until 10m
-      onethrone simulate --schedule results/latest --seeds 0:200     the same faults in other worlds
+      onethrone simulate --schedule results/latest --seeds 0:200
       onethrone simulate --bug half-quorum --seeds 0:100
       onethrone simulate --bug all
     """
