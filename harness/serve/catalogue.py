@@ -1,9 +1,9 @@
 """Every run and campaign of a results folder, as rows of a table.
 
-The model.  A folder that holds `summary.json` and no history is a campaign; one that holds a history, `results.json` or
-`plan.toml` is a run.  Anything else is looked through for such folders.  A row is made from `results.json` (or
-`summary.json`) and the history's first line, and kept until one of the files it was made from changes: looking again at
-thousands of finished runs costs two `stat` calls each, and no history is read.
+The model.  A folder that holds `summary.json` or `campaign.jsonl` and no history is a campaign; one that holds a
+history, `results.json` or `plan.toml` is a run.  Anything else is looked through for such folders.  A row is made from
+`results.json` (or `summary.json`) and the history's first line, and kept until one of the files it was made from
+changes: looking again at thousands of finished runs costs two `stat` calls each, and no history is read.
 
 A run without `results.json` is "going on" while its history grows, and otherwise has no verdict: it was cut off.
 """
@@ -73,6 +73,11 @@ class Row:
     first_s: float | None = None
     report: bool = False
     haystack: str = field(default="", repr=False)
+
+    @property
+    def judged(self) -> bool:
+        """It has a verdict, or it is a campaign (whose runs are judged)."""
+        return self.kind == "campaign" or self.verdict not in ("going on", "none")
 
     @property
     def date(self) -> str:
@@ -156,12 +161,14 @@ class Catalogue:
         path = self._tree.below(folder)
         return next((row for row in self.rows() if row.path == path), None)
 
-    def current(self) -> Path | None:
-        """The folder of the run that `results/current` names."""
+    def going_on(self) -> list[Row]:
+        """The runs that go on; first the one that `results/current` names, if it is a run's folder, then the newest."""
         try:
-            return self._tree.real(self._tree.root / "current")
+            current = self._tree.below(self._tree.real(self._tree.root / "current"))
         except NotThere:
-            return None
+            current = ""
+        rows = [row for row in self.rows() if row.verdict == "going on" or (row.path == current and not row.judged)]
+        return sorted(rows, key=lambda row: (row.path != current, -row.when, row.path))
 
     def _look(self) -> None:
         seen: dict[Path, _Known] = {}
@@ -197,11 +204,16 @@ class Catalogue:
             except OSError:
                 continue
             run = any(name.startswith("history.jsonl") or name in ("results.json", "plan.toml") for name in names)
-            campaign = "summary.json" in names and not any(name.startswith("history.jsonl") for name in names)
+            campaign = _is_campaign(names)
             if run or campaign:
                 yield path, about, names
             if (campaign or not run) and depth < DEPTH_MAX:
                 yield from self._walk(path, depth + 1)
+
+
+def _is_campaign(names: frozenset[str]) -> bool:
+    history = any(name.startswith("history.jsonl") for name in names)
+    return not history and not names.isdisjoint(("summary.json", "campaign.jsonl"))
 
 
 def _key(folder: Path, about: os.stat_result) -> tuple[int, ...]:
@@ -241,11 +253,10 @@ def _row(folder: Path, names: frozenset[str], tree: Tree) -> Row:
         "verdict": "none",
         "report": "report.html" in names,
     }
-    history = any(name.startswith("history.jsonl") for name in names)
     try:
-        if "summary.json" in names and not history:
-            about["kind"] = "campaign"
-            about |= _of_campaign(_read(tree, folder / "summary.json"))
+        if _is_campaign(names):
+            about |= {"kind": "campaign", "sentence": "It has no summary yet."}
+            about |= _of_campaign(_read(tree, folder / "summary.json")) if "summary.json" in names else {}
         else:
             about |= _of_run(tree, folder, names)
             if "results.json" in names:

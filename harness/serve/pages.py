@@ -20,6 +20,7 @@ from harness.watch.scene import PHASES, WINDOW_NS, Scene
 PAGE_ROWS = 200
 FILES_MAX = 2000
 EVENTS_SHOWN = 14
+OTHERS_SHOWN = 8
 WINDOWS_NS = (30 * 10**9, 60 * 10**9, WINDOW_NS)
 """How much a strip shows: of a young run, less."""
 
@@ -164,8 +165,8 @@ class _Band(NamedTuple):
     words: str
 
 
-def live(path: str, row: Row | None, watched: Watched, *, part: bool) -> bytes:
-    """A run as its history shows it now.  `watched` has to be locked."""
+def live(path: str, row: Row | None, watched: Watched, others: list[Row], *, part: bool) -> bytes:
+    """A run as its history shows it now, with links to others that go on.  `watched` has to be locked."""
     follower = watched.follower
     scene, now = follower.scene, follower.now
     shown = follower.offset + follower.behind
@@ -186,7 +187,8 @@ def live(path: str, row: Row | None, watched: Watched, *, part: bool) -> bytes:
         fault_strips={host: _fault_strip(scene, host, now, window) for host in scene.servers},
         window_s=window // 10**9,
         events=list(scene.events)[: -EVENTS_SHOWN - 1 : -1],
-        over=row is not None and row.verdict not in ("going on", "none"),
+        others=others[:OTHERS_SHOWN],
+        over=row is not None and row.judged,
     )
 
 

@@ -296,15 +296,15 @@ class Handler(BaseHTTPRequestHandler):
     def _live(self, rest: str, part: bool) -> None:
         server = self.server
         if not rest:
-            current = server.catalogue.current()
-            if current is None:
-                self._send_page(pages.waiting(part=part))
+            others = server.catalogue.going_on()
+            if others:
+                self._redirect(f"/live/{others[0].path}{'?part=1' if part else ''}")
             else:
-                self._redirect(f"/live/{server.tree.below(current)}{'?part=1' if part else ''}")
+                self._send_page(pages.waiting(part=part))
             return
         folder = server.tree.find(rest)
         row = server.catalogue.row(folder)
-        if row is not None and row.verdict not in ("going on", "none") and folder not in server.watching:
+        if row is not None and row.judged and folder not in server.watching:
             self._redirect(f"/r/{server.tree.below(folder)}/")  # it is over, and nobody saw its end here
             return
         watched = server.watching.watch(folder)
@@ -314,7 +314,8 @@ class Handler(BaseHTTPRequestHandler):
             except NotThere:
                 if row is None:
                     raise
-            self._send_page(pages.live(server.tree.below(folder), row, watched, part=part))
+            others = [other for other in server.catalogue.going_on() if other != row]
+            self._send_page(pages.live(server.tree.below(folder), row, watched, others, part=part))
 
     # ---- sending it ----------------------------------------------------------------------------------------------
 

@@ -417,6 +417,7 @@ def test_the_run_that_goes_on_is_shown_as_its_history_grows(server: Server, resu
     (results / "current").symlink_to("nightly/20261128T100000Z")
     history = folder / "history.jsonl"
     history.write_text(lines[0])
+    until(lambda: get(server, "/live/").status == 302, "the run that goes on is found")
     assert get(server, "/live/").headers["location"] == "/live/nightly/20261128T100000Z"
     assert "not heard yet" in get(server, "/live/nightly/20261128T100000Z").body
     until(lambda: '<tr class="going-on">' in get(server, "/").body, "the table says that it goes on")
@@ -433,6 +434,21 @@ def test_the_run_that_goes_on_is_shown_as_its_history_grows(server: Server, resu
         lambda: 'data-over="1"' in get(server, "/live/nightly/20261128T100000Z?part=1").body,
         "the verdict ends the view",
     )
+
+
+def test_a_campaign_that_goes_on_leads_to_its_run_that_does(server: Server, results: Path) -> None:
+    campaign = results / "night" / "20261128T100000Z"
+    for run in ("h1", "h2"):
+        (campaign / "runs" / run).mkdir(parents=True)
+    (campaign / "campaign.jsonl").write_text("{}\n")
+    (results / "current").symlink_to("night/20261128T100000Z")
+    for run in ("h1", "h2"):
+        shutil.copy(HISTORIES / "good-run.jsonl", campaign / "runs" / run / "history.jsonl")
+    until(lambda: get(server, "/live/").status == 302, "a run of the campaign that goes on")
+    where = get(server, "/live/").headers["location"]
+    assert where in {f"/live/night/20261128T100000Z/runs/{run}" for run in ("h1", "h2")}
+    assert "Also going on: " in get(server, where).body
+    assert "It has no summary yet." in get(server, "/?kind=campaign").body
 
 
 def test_a_run_that_was_over_before_anybody_looked_leads_to_its_folder(server: Server) -> None:
