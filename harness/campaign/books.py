@@ -26,7 +26,7 @@ from harness.campaign.work import run_folder
 from harness.errors import HarnessError, UsageError
 
 CANARY_SEEDS = 3
-CANARY_HOSTS_TRIES, CANARY_SIMULATED = 3, 30
+CANARY_HOSTS_TRIES, CANARY_SIMULATED = 3, 9
 """Runs in which it is looked for before the harness is called blind."""
 EXPECTED_BYTES = {"hosts": 8 << 20, "simulate": 8 << 20}
 """What a job is expected to leave before there was a larger one."""

@@ -60,6 +60,9 @@ VICTIMS = (
 )
 """The states of a victim that are looked for; an observer's are counted when they come."""
 
+LINKS, SUBSTITUTE = "links", "a substitute"
+"""In place of a word: the shape needs no aim; the word fitted nobody just then."""
+
 Counts = dict[str, int]
 Table = dict[str, Counts]
 
@@ -247,7 +250,7 @@ class _Reading:
             self.found.refused[op.f] = self.found.refused.get(op.f, 0) + 1
             return
         word = str(raw.get("reason") or "").partition(" (")
-        _count(self.found.faults, op.f, f"{word[0] or 'links'}{', another in its place' if word[1] else ''}")
+        _count(self.found.faults, op.f, SUBSTITUTE if word[1] else word[0] or LINKS)
         for state in states:
             _count(self.found.victims, op.f, state)
         if side and op.f in ("partition", "flap"):
@@ -354,11 +357,11 @@ def reachable(kinds: Collection[str]) -> tuple[Table, Table, list[str]]:
     cards = [card for card in (*storm.THRONE, *storm.OTHERS) if card.kind in kinds]
     faults: Table = {}
     for card in cards:
-        faults.setdefault(card.kind, {})[card.targets or "links"] = 0
+        faults.setdefault(card.kind, {})[card.targets or LINKS] = 0
     for card in storm.FOR_GOOD:
         if card.kind in kinds:
             faults.setdefault(card.kind, {}).update({"leader": 0, "follower": 0})
-    order = [*WORDS, "links"]
+    order = [*WORDS, LINKS]
     faults = {kind: {word: 0 for word in order if word in faults[kind]} for kind in KINDS if kind in faults}
     victims = {kind: dict.fromkeys(VICTIMS, 0) for kind in faults}
     shapes = list(dict.fromkeys(card.shape for card in cards if card.kind in ("partition", "flap")))

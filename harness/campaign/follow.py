@@ -27,7 +27,8 @@ def words(job: Job, campaign: Path, shrink_s: float) -> list[str]:
     run = str(campaign / job.run)
     if job.kind == "replay":
         return ["command", "replay", run, "--json"]
-    return ["command", "shrink", run, "--out", str(small(campaign, job)), "--budget", f"{shrink_s:g}", "--json"]
+    out, budget = str(small(campaign, job)), f"{shrink_s:g}s"
+    return ["command", "shrink", run, "--out", out, "--budget", budget, "--jobs", "1", "--json"]
 
 
 def small(campaign: Path, job: Job) -> Path:

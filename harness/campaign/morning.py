@@ -32,7 +32,8 @@ from harness.report.columns import visible
 from harness.report.page import lasting, short
 from harness.simulator import marks
 
-BUCKETS = 96
+BUCKETS, BUCKET_S = 96, 20.0
+"""Bars of the picture over time: at most so many, none narrower."""
 SLOWEST = 12
 COMMON = 12
 WORDS = ("valid", "cut", "unknown", "planted", "invalid")
@@ -218,20 +219,21 @@ def _over_time(found: Night) -> dict[str, Any]:
     """Bars: for each world, how many runs ended how, by time."""
     moments = found.moments
     if not moments:
-        return {"bars": {}, "from": "", "until": ""}
+        return {"bars": {}, "times": [], "heights": {}, "bar_s": 0.0}
     first, last = found.tally.began_at, max(found.tally.last_at, moments[-1][0])
-    width = max((last - first) / BUCKETS, 1e-3)
+    width = max((last - first) / BUCKETS, BUCKET_S)
+    buckets = min(BUCKETS, int((last - first) / width) + 1)
     bars: dict[str, list[dict[str, int]]] = {}
     for at, world, counted, planted in moments:
-        row = bars.setdefault(world, [dict.fromkeys(WORDS, 0) for _ in range(BUCKETS)])
-        bucket = row[min(BUCKETS - 1, max(0, int((at - first) / width)))]
+        row = bars.setdefault(world, [dict.fromkeys(WORDS, 0) for _ in range(buckets)])
+        bucket = row[min(buckets - 1, max(0, int((at - first) / width)))]
         for word in ("valid", "cut", "unknown"):
             bucket[word] += getattr(counted, word)
         bucket["planted" if planted else "invalid"] += counted.invalid
     heights = {world: max(sum(bucket.values()) for bucket in row) for world, row in bars.items()}
     drawn = {world: [_stack(bucket, heights[world]) for bucket in row] for world, row in sorted(bars.items())}
-    times = [_time(first + (last - first) * n / 4)[:5] for n in range(5)]
-    return {"bars": drawn, "times": times, "heights": heights, "minutes": round(width / 60, 2)}
+    times = [_time(first + buckets * width * n / 4)[:5] for n in range(5)]
+    return {"bars": drawn, "times": times, "heights": heights, "bar_s": width}
 
 
 def _stack(bucket: dict[str, int], highest: int) -> list[tuple[str, float, float, int]]:

@@ -163,8 +163,9 @@ class CampaignPlan(msgspec.Struct, frozen=True):
         return next(setting for setting in self.settings if setting.name == name)
 
     def kinds(self) -> list[str]:
-        """Every kind of fault that one of the mixes may draw."""
-        named = {kind for mix in self.mixes.values() for kind in (mix or KINDS)}
+        """Every kind of fault that a run without a planted bug may draw."""
+        honest = [setting for setting in self.settings if not setting.ensemble.bug]
+        named = {k for setting in honest for mix in mixes_of(self, setting) for k in (self.mixes[mix] or KINDS)}
         return [kind for kind in KINDS if kind in named]
 
 

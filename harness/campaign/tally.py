@@ -242,14 +242,15 @@ class Tally:
         """The verdict, in one sentence."""
         total = self.total
         hosts = sum(counted.runs for key, counted in self.by.items() if key[0] == HOSTS)
-        seen = f"{number(total.runs, 'run')}, {number(hosts, 'of them', 'of them')} on hosts"
+        seen = f"{number(total.runs, 'run')} ({number(hosts, 'on hosts', 'on hosts')})"
         real = sum(1 for group in self.groups.values() if not group.failure.signature.bug)
         planted = len(self.groups) - real
         if total.invalid:
-            kinds = number(real, "distinct failure") if real else "nothing but planted bugs was found"
-            if planted:
-                kinds += f" and {planted} of planted bugs" if real else f", in {number(planted, 'distinct failure')}"
-            return f"Invalid: {kinds}; {number(total.invalid, 'run')} of {seen}, broke a promise."
+            if not real:
+                kinds = f"only what was planted failed, in {number(planted, 'distinct way')}"
+            else:
+                kinds = number(real, "distinct failure") + (f", and {planted} of planted bugs" if planted else "")
+            return f"Invalid: {kinds}; {number(total.invalid, 'of', 'of')} {seen} broke a promise."
         doubts = self.doubts()
         if doubts:
             more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
