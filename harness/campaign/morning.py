@@ -71,7 +71,7 @@ def build(campaign: Path, plan: CampaignPlan, found: Night) -> dict[str, Any]:
     for world in WORLDS:
         both.add(total.coverage[world])
     kinds = plan.kinds()
-    never = coverage.never(both, kinds) | {"marks": sorted(marks.known() - set(total.marks)) if total.marks else []}
+    never = coverage.never(both, kinds) | {"marks": marks.never(total.marks) if total.marks else []}
     hosts = _of_world(tally.by, HOSTS)
     simulated = _of_world(tally.by, SIMULATOR)
     return {

@@ -31,6 +31,7 @@ from harness import plan as plans
 from harness.errors import UsageError
 from harness.lab.lab import HOSTS_MAX
 from harness.plan import Bounds, Ensemble, Hosts, Nemesis, Plan, Time, Workload, did_you_mean
+from harness.simulator import ensembles
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import Settings, drawn, run_value
 from nemesis.faults import KINDS
@@ -228,17 +229,10 @@ def run_plan(plan: CampaignPlan, hosts: Hosts, setting: Setting, mix: str, seed:
     )
 
 
-def simulated(plan: CampaignPlan, setting: Setting) -> Settings:
+def simulated(plan: CampaignPlan, setting: Setting, servers: int) -> Settings:
     """The settings of a simulated run."""
-    ensemble = setting.ensemble
-    return Settings(
-        tick_ms=ensemble.tick_ms,
-        init_limit=ensemble.init_limit,
-        sync_limit=ensemble.sync_limit,
-        max_notification_interval_ms=ensemble.max_notification_interval_ms,
-        observers=len(ensemble.observers),
-        duration_s=plan.simulator.limit_s,
-    )
+    run = run_plan(plan, Hosts(lab=servers), setting, mixes_of(plan, setting)[0], 0, plan.name)
+    return msgspec.structs.replace(ensembles.of_plan(run), duration_s=plan.simulator.limit_s)
 
 
 def mixes_of(plan: CampaignPlan, setting: Setting) -> tuple[str, ...]:
@@ -349,17 +343,16 @@ def _wrong_runs(plan: CampaignPlan) -> list[str]:
         places = [hosts_of(plan, e, n) for e in plan.hosts.ensembles for n in setting.servers if n <= capacity(plan, e)]
         if SIMULATOR in setting.on and plan.simulator.processes:
             places += [Hosts(lab=servers) for servers in setting.servers]
-            if setting.ensemble.groups or setting.ensemble.weights:
-                problems.append(f"[settings {setting.name}] groups are not simulated yet; give on = ['hosts']")
             if setting.system != "onethrone":
                 problems.append(f"[settings {setting.name}] {setting.system} is not simulated; give on = ['hosts']")
-        problems += _too_short(plan, setting)
         for hosts in places:
             for mix in mixes_of(plan, setting):
                 try:
                     plans.check(run_plan(plan, hosts, setting, mix, 0, plan.name), f"[settings {setting.name}]")
                 except UsageError as error:
                     problems += str(error).split("; ")
+        if not problems:
+            problems += _too_short(plan, setting)
     return problems
 
 
@@ -370,8 +363,8 @@ def _too_short(plan: CampaignPlan, setting: Setting) -> list[str]:
     if SIMULATOR in setting.on and plan.simulator.processes:
         limits["[simulator] limit_s"] = plan.simulator.limit_s
     for where, limit_s in limits.items():
-        settings = msgspec.structs.replace(simulated(plan, setting), duration_s=limit_s)
         servers = min(setting.servers)
+        settings = msgspec.structs.replace(simulated(plan, setting, servers), duration_s=limit_s)
         try:
             drawn(0, servers, settings, Knobs(), run_value(0, servers, "", settings))
         except (ScheduleError, msgspec.ValidationError, ValueError) as error:

@@ -152,7 +152,7 @@ def _seed(plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path,
     from harness.simulator import knobs as worlds
     from harness.simulator.run import simulate
 
-    settings = simulated(plan, plan.setting(job.setting))
+    settings = simulated(plan, plan.setting(job.setting), job.servers)
     knobs = worlds.draw(seed)
     if plan.mixes[job.mix]:
         knobs = msgspec.structs.replace(knobs, kinds=plan.mixes[job.mix])
