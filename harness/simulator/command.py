@@ -189,7 +189,7 @@ class _Keeper:
                 keep=folder.path,
             )
         except OSError as error:
-            raise HarnessError(f"{folder.path}: the run cannot be kept: {error.strerror}") from None
+            raise HarnessError(f"{folder.path}: the run cannot be kept: {error.strerror or error}") from None
         finally:
             folder.end()
         return run, folder.path
@@ -318,6 +318,8 @@ def _summary(tally: Tally) -> str:
 
 def _in_words(result: dict[str, Any]) -> str:
     lines = [result["summary"]]
+    if result["valid"] is False:  # otherwise the summary says them
+        lines += [f"besides: {trouble}" for trouble in result["troubles"]]
     for promise, share in result["again"].items():
         low, high = share["interval_95"]
         lines.append(

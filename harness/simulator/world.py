@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from harness.simulator.clock import Clock
 from harness.simulator.knobs import MS, SECOND, Knobs
 from harness.simulator.network import Network, Pipe
+from node.agent import code_version
 from node.config import Config
 from node.events import (
     ClientRequest,
@@ -152,6 +153,7 @@ class World:
         """Whether disks may hang."""
         self.random = random.Random(f"world {seed}")
         self.bug = ""
+        self.code_version = ""
         rng = random.Random(f"clocks {seed}")
         self.hosts: dict[str, Host] = {}
         for name, config in configs.items():
@@ -219,9 +221,7 @@ class World:
             self.fail(process)
             return
         if host.journal is not None:
-            host.journal.start(
-                now, effects, config=host.config, durable=durable, bug=self.bug, code=f"simulated {host.lives}"
-            )
+            host.journal.start(now, effects, config=host.config, durable=durable, bug=self.bug, code=self.code_version)
         self.perform(process, effects)
 
     def tell_of(self, host: Host, f: str, value: Any) -> None:
@@ -459,6 +459,7 @@ class World:
 
     def keep(self, folder: Path) -> None:
         """Write every server's journal and log there."""
+        self.code_version = code_version()
         for host in self.hosts.values():
             (folder / host.name).mkdir(exist_ok=True)
             host.journal = Journal(str(folder / host.name / "journal.jsonl"))

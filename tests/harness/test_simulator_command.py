@@ -1,0 +1,220 @@
+"""`onethrone simulate`: what it prints, what it keeps, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main
+from harness.plan import Ensemble, Hosts, Plan
+from harness.simulator.keeping import Inputs
+from nemesis.faults import Fault
+from nemesis.schedule import Schedule
+
+ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]
+WITHOUT_ROOM = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+DEADLINE_S = 120.0
+
+
+def simulate(*words: object) -> int:
+    """In this process; the exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", *map(str, words)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+# ---- one seed --------------------------------------------------------------------------------------------------------
+
+
+def test_one_seed_keeps_its_folder_valid_or_not_and_ends_with_the_command_that_repeats_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate("--seed", 7, "--results", tmp_path) == 0
+    said = capsys.readouterr().out.splitlines()
+    first = (tmp_path / "latest").resolve()
+    assert (first / "report.html").is_file()
+    assert said[-1] == "again: onethrone simulate --seed 7 --servers 5"
+    again = shlex.split(said[-1].removeprefix("again: onethrone simulate "))
+    assert simulate(*again, "--results", tmp_path, "--json") == 0
+    second = Path(json.loads(capsys.readouterr().out)["run"])
+    assert second != first
+    assert (second / "history.jsonl").read_bytes() == (first / "history.jsonl").read_bytes()
+
+
+# ---- many ------------------------------------------------------------------------------------------------------------
+
+
+def test_many_seeds_keep_only_the_failing_ones_and_each_is_repeated_by_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--seeds", "0:2", "--servers", 3, "--jobs", 1, "--results", tmp_path, "--quiet")
+    assert simulate(*words) == 0
+    assert capsys.readouterr().out.startswith("Valid: 2 seeds")
+    assert not list(tmp_path.rglob("history.jsonl"))
+
+    code = simulate(*words, "--bug", "forgets-epoch", "--json")
+    result = json.loads(capsys.readouterr().out)
+    assert code == 1
+    failing = [seed for seed in result["failing"] if seed["valid"] is False]
+    assert failing
+    assert len(list(tmp_path.rglob("history.jsonl"))) == len(result["failing"])
+    assert simulate(*shlex.split(failing[0]["repeat"])[2:], "--results", tmp_path / "again") == 1
+    again = (tmp_path / "again" / "latest" / "history.jsonl").read_bytes()
+    assert again == (Path(failing[0]["run"]) / "history.jsonl").read_bytes()
+    assert result["canary"] == {"runs": 0, "found": 0}  # the bug is its own
+
+
+def test_the_same_faults_in_many_worlds_show_how_often_the_promise_breaks_again_with_an_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate("--seed", 5, "--bug", "half-quorum", "--results", tmp_path) == 1
+    run = (tmp_path / "latest").resolve()
+    capsys.readouterr()
+    code = simulate("--schedule", run, "--seeds", "4:7", "--jobs", 1, "--results", tmp_path / "more", "--quiet")
+    said = capsys.readouterr().out
+    assert code == 1
+    broke = re.search(r"evidence broke in (\d) of 3 runs: ([\d.]+) % \(95 % interval ([\d.]+) to ([\d.]+) %\)", said)
+    assert broke is not None
+    hits, share, low, high = (float(group) for group in broke.groups())
+    assert hits > 0
+    assert share == pytest.approx(100 * hits / 3, abs=0.05)
+    assert low < share <= high
+    assert said.splitlines()[-1].strip().startswith("again: onethrone simulate --seed ")
+
+
+def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_weights_and_observers(
+    tmp_path: Path,
+) -> None:
+    hosts = ("tic", "a1", "a2", "a3", "b1", "b2", "b3")
+    ensemble = Ensemble(
+        tick_ms=300, observers=("tic",), groups=(("a1", "a2", "a3"), ("b1", "b2", "b3")), weights={"b3": 2}
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "plan.toml").write_text(Plan(name="night", hosts=Hosts(names=hosts), ensemble=ensemble).to_toml())
+    faults = (Fault("f1", "kill", 2.0, 2.0, "leader"),)
+    Schedule(9, 6, 24.0, 1.0, 8.0, 16.0, faults).save(run / "schedule.json")
+    assert simulate("--schedule", run, "--seed", 3, "--results", tmp_path / "results") == 0
+    inputs = Inputs.beside(tmp_path / "results" / "latest")
+    assert inputs is not None
+    assert (inputs.servers, inputs.settings.observers, inputs.settings.tick_ms) == (7, 1, 300)
+    assert inputs.settings.groups == ((1, 2, 3), (4, 5, 6))
+    assert inputs.settings.weights == {6: 2}
+    plan = (tmp_path / "results" / "latest" / "plan.toml").read_text()
+    assert 'observers = [\n    "n7",\n]' in plan
+
+
+# ---- interrupted -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_campaign_prints_what_it_has_counted_and_leaves_no_process(tmp_path: Path) -> None:
+    words = ["simulate", "--seeds", "0:100000", "--servers", "3", "--jobs", "2", "--results", str(tmp_path)]
+    errors = tmp_path / "stderr"
+    with errors.open("w") as stderr:
+        process = subprocess.Popen([*ONETHRONE, *words], stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
+        try:
+            _until(lambda: re.search(r"\b[1-9]\d* of 100000 seeds", errors.read_text()) is not None)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: everybody in the foreground gets it
+            said, _ = process.communicate(timeout=DEADLINE_S)
+        finally:
+            process.kill()
+    assert process.returncode == 2
+    assert re.match(rb"Unknown: it was interrupted \([1-9]\d* seeds, ", said), said
+    assert "Traceback" not in errors.read_text()
+    _until(lambda: not _alive(process.pid))
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _until(condition: object) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+# ---- what does not work ----------------------------------------------------------------------------------------------
+
+
+def test_without_room_one_seed_fails_with_a_reason_and_a_campaign_still_tells_what_it_counted(tmp_path: Path) -> None:
+    def without_room(*words: str) -> subprocess.CompletedProcess[str]:
+        onethrone = [sys.executable, "-c", WITHOUT_ROOM + "from harness.cli import main; main()"]
+        return subprocess.run(
+            [*onethrone, "simulate", *words, "--results", str(tmp_path)],
+            capture_output=True, text=True, timeout=DEADLINE_S, check=False,
+        )  # fmt: skip
+
+    one = without_room("--seed", "7", "--servers", "3")
+    assert one.returncode == 255
+    assert re.search("the run cannot be kept: (File too large|journal: short write)", one.stderr), one.stderr
+    many = without_room("--seeds", "5:7", "--bug", "half-quorum", "--jobs", "1", "--quiet")
+    assert many.returncode == 1
+    assert many.stdout.startswith("Invalid: ")
+    assert "could not be kept" in many.stdout
+    assert "Traceback" not in one.stderr + many.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds", "7"], "give A:B"),
+        (["--seeds", "9:3"], "there is no seed from 9 up to 3"),
+        (["--seeds", "3:3"], "there is no seed"),
+        (["--seeds", "0:99999999999"], "give A:B"),
+        (["--seeds", "5:"], "has no end"),
+        (["--seeds", "-1:5"], "give A:B"),
+        (["--seed", "1", "--seeds", "0:3"], "Give one or the other"),
+        (["--seed", "-1"], "--seed"),
+        (["--until", "soon"], "give a length of time"),
+        (["--until", "0s"], "give a length of time"),
+        (["--seed", "1", "--bug", "no-such"], "there is no such bug"),
+        (["--seed", "1", "--bug", "all"], "--bug all"),
+        (["--seed", "1", "--servers", "4", "--observers", "2"], "fewer than 3 participants"),
+        (["--seed", "1", "--groups", "1,2/3,4"], "each of the participants 1 to 5"),
+        (["--seed", "1", "--groups", "1,2/2,3,4,5"], "each of the participants"),
+        (["--seed", "1", "--groups", "one"], "give each group's sids"),
+        (["--seed", "1", "--weights", "1=2"], "they count within groups only"),
+        (["--seed", "1", "--groups", "1,2,3/4,5", "--weights", "9=1"], "server 9 is in no group"),
+        (["--seed", "1", "--groups", "1,2,3,4,5", "--weights", "1=0,2=0,3=0,4=0,5=0"], "nobody weighs anything"),
+        (["--seed", "1", "--time-limit", "20"], "too short for a storm"),
+        (["--seed", "1", "--schedule", "nowhere.json"], "there is no schedule"),
+        (["--seeds", "0:2", "--scheduler", "nonsense"], "--scheduler nonsense"),
+        (["--seed", "1", "--name", "../up"], "name '../up'"),
+        (["--seed", "1", "--results", "/dev/null"], "no run can be kept there"),
+    ],
+)
+def test_bad_input_is_refused_with_what_is_wrong(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert simulate(*words) == 254
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.rglob("history.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"schema": 1}', '{"schema": 2, "seed": 1, "servers": 3}', "\x00\xff"],
+)
+def test_a_bad_schedule_is_refused_with_its_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "schedule.json"
+    file.write_text(text, encoding="latin-1")
+    assert simulate("--seed", 1, "--schedule", file, "--results", tmp_path) == 254
+    assert str(file) in capsys.readouterr().err
