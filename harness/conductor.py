@@ -42,6 +42,9 @@ STEPS_AT_ONCE = 6
 STEP_DEADLINE_S = 20.0
 """For a step on all of its hosts; a graceful stop that takes longer becomes a kill on the host before that."""
 
+UNDO_TRIES, UNDO_AGAIN_S = 3, 2.0
+"""A fault that is not surely over would leave its servers in doubt for the rest of the run: it is taken back again."""
+
 
 SendAll = Callable[[Mapping[str, Order], float], Mapping[str, Answer]]
 """Sends each host its order, all at once, and returns within the deadline (s) what each answered."""
@@ -169,16 +172,23 @@ class Conductor:
         return None
 
     def _undo(self, resolved: Resolved) -> None:
+        for tries_left in reversed(range(UNDO_TRIES)):
+            failed = self._try_to_undo(resolved)
+            if not failed:
+                return
+            self._progress.say(f"{resolved.fault.id} {resolved.fault.kind}: not surely over: {failed}")
+            if not tries_left or self._record.failed.wait(UNDO_AGAIN_S):
+                return
+
+    def _try_to_undo(self, resolved: Resolved) -> str:
+        """Why it is not surely over; empty when it is."""
         kind, value = resolved.fault.kind, resolved.value("stop")
         self._record.note("nemesis", "invoke", kind, value)
         answers = self._send_all(undo(resolved, self._addresses), STEP_DEADLINE_S)
         failed = "; ".join(f"{host}: {answer.error}" for host, answer in answers.items() if not answer.ok)
         value |= {"evidence": {host: answer.verified for host, answer in answers.items() if answer.ok}}
-        if failed:
-            self._record.note("nemesis", "info", kind, value, error=failed)
-            self._progress.say(f"{resolved.fault.id} {kind}: not surely over: {failed}")
-        else:
-            self._record.note("nemesis", "ok", kind, value)
+        self._record.note("nemesis", "info" if failed else "ok", kind, value, error=failed or None)
+        return failed
 
 
 def _order(what: str | tuple[str, Fault]) -> int:

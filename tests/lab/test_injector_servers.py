@@ -296,9 +296,9 @@ def test_a_monotonic_clock_cannot_be_asked_to_go_back_and_a_server_without_a_ben
 
 def test_clock_faults_that_begin_and_end_at_the_same_time_are_all_verified(clocked: Ensemble) -> None:
     """A fault that bends the clock between two readings of another makes them show a rate that nobody asked for."""
-    freeze = {"do": "clock", "change": "freeze"}
-    jump = {"do": "clock", "change": "jump", "offset_ms": 5000}
-    undo = {"do": "undo"}
+    freeze: dict[str, Any] = {"do": "clock", "change": "freeze"}
+    jump: dict[str, Any] = {"do": "clock", "change": "jump", "offset_ms": 5000}
+    undo: dict[str, Any] = {"do": "undo"}
     with ThreadPoolExecutor() as pool:
         for gap_s in (0.0, 0.02, 0.04, 0.06):
             for orders in ((freeze, jump), (undo, undo), (jump, freeze), (undo, undo)):
