@@ -103,7 +103,11 @@ def label(said: Message) -> str:
         if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
             return f"{PACKET_NAMES[said.type]} {epoch_of(said.zxid)}"
         name = PACKET_NAMES.get(said.type, f"type {said.type}")
-        return name if said.type in (events.PING, events.REQUEST, events.ACKEPOCH) else f"{name} {zxid(said.zxid)}"
+        return (
+            name
+            if said.type in (events.PING, events.REQUEST, events.ACKEPOCH, events.UPTODATE)
+            else f"{name} {zxid(said.zxid)}"
+        )
     return "introduction" if isinstance(said, InitialMessage) else "snapshot"
 
 

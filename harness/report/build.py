@@ -9,50 +9,40 @@ writes as words and tables, and `data`, the columns that the timeline draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from checker.history import Op, read
+from harness.report import elections
+from harness.report.broken import BOUND, VIOLATIONS_MAX, Judged, broken, led_to, promise, sentence, violations_of
 from harness.report.clients import Clients
-from harness.report.columns import Strings, compact, mapping, pretty, stat, texts, visible, whole, words
+from harness.report.columns import Strings, compact, mapping, pretty, stat, texts, visible, words
+from harness.report.exchanged import exchanged
 from harness.report.faults import Fault, Faults
+from harness.report.hearing import hearing
 from harness.report.lanes import US, Lane, Reign, empty_throne
+from harness.report.ops import Lines
 
-CONTEXT_OPS = 4
-"""So many ops before and after each proof are shown with it."""
+CONTEXT_OPS = 12
+"""So many ops before and after each proof are in the page at least."""
 PROOFS_MAX = 120
 """The most ops shown as proof, over all violations: a broken run may violate a promise in every second of an hour."""
-VIOLATIONS_MAX = 100
 ROWS_MAX = 150
 """The most rows of a table; the timeline shows all."""
 TEXT_BYTES_MAX = 1_000_000
 EVIDENCE_BYTES_MAX = 750_000
 """What hosts wrote may not make the file larger than this, however long the run was."""
 PRETTY_MAX = 8_000
-
-PROMISES = {
-    "unique-leader": "In each epoch at most one server is ever an established leader.",
-    "convergence": "A majority that is up, unpaused and fully connected has one established leader within the bound.",
-    "stepping-down": "A leader that lost its quorum stops leading within its bound.",
-    "epochs": "On each server the accepted and the current epoch never fall, and current never exceeds accepted.",
-    "best-history": "An established leader's history is at least that of some quorum, and what was committed stays.",
-    "evidence": "Every established leader shows a quorum of distinct votes and a quorum of epoch acks.",
-    "partial-connectivity": "Reported, not judged: how long partly connected majorities went without a leader.",
-}
-
-BOUND = "3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s"
-"""The bound of `convergence` where a run sets none, as checker/convergence.py states it (a test holds it to that)."""
-
-Judged = Mapping[str, Any]
-"""What results.json holds, `checker.verdict.Verdict.to_dict`."""
+STORY_MAX = 6_000
+"""Characters of a run's story."""
 
 
 class _Collected:
     """What one pass over the history leaves."""
 
-    def __init__(self, wanted: set[int]) -> None:
+    def __init__(self, proofs: set[int]) -> None:
         self.strings = Strings(TEXT_BYTES_MAX)
         self.evidence = Strings(EVIDENCE_BYTES_MAX)
         self.lanes: dict[str, Lane] = {}
@@ -63,14 +53,16 @@ class _Collected:
         self.complete = False
         self.end = 0
         self.ops = 0
-        self.excerpts: list[Op] = []
-        self._wanted = wanted
+        self.proofs: list[Op] = []
+        self.lines = Lines({i for proof in proofs for i in range(proof - CONTEXT_OPS, proof + CONTEXT_OPS + 1)})
+        self._wanted = proofs
 
     def feed(self, op: Op) -> None:
         self.ops += 1
         self.end = max(self.end, op.time)
+        self.lines.feed(op)
         if op.index in self._wanted:
-            self.excerpts.append(op)
+            self.proofs.append(op)
         if op.process == "nemesis":
             self.faults.feed(op)
         elif op.process == "controller":
@@ -122,7 +114,7 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
                 if len(proofs) < PROOFS_MAX:
                     proofs.add(index)
     reader = read(history)
-    found = _Collected({i for proof in proofs for i in range(proof - CONTEXT_OPS, proof + CONTEXT_OPS + 1)})
+    found = _Collected(proofs)
     for op in reader:
         found.feed(op)
     found.finish()
@@ -134,14 +126,22 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
         reign.faults = _in_force(faults, reign.since - reign.empty_before, reign.since, found.end)
     hosts = _hosts(found)
     run = _run(found)
-    promises = [_promise(result, run["formula"]) for result in results]
-    violations = _violations(results, proofs, {f.id: f for f in faults})
+    promises = [promise(result, run["formula"]) for result in results]
+    violations = violations_of(results, proofs, {f.id: f for f in faults})
+    folder = history if history.is_dir() else history.parent if history.name == "history.jsonl" else None
+    times = [v["time"] for v in violations if v["time"] is not None]
+    names = [host["name"] for host in hosts]
+    messages, said_of_messages = exchanged(folder, names, times)
+    first = violations[0]["time"] if violations else None
     return {
         "run": run,
-        "verdict": _sentence(verdict),
-        "broken": _broken(violations, promises),
+        "verdict": sentence(verdict),
+        "broken": broken(violations, promises),
         "violations": len(violations),
-        "excerpts": _excerpts(found.excerpts, proofs),
+        "story": _story(folder),
+        "led_to": led_to(first, reigns, faults),
+        "walk": _walk(folder, violations),
+        "proofs": _proofs(found.proofs),
         "promises": promises,
         "hosts": hosts,
         "reigns": _reigns(reigns, {h["name"]: h for h in hosts}),
@@ -155,94 +155,36 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
             "longest_ns": max((r.empty_before for r in reigns[1:]), default=0),
             "median_ns": _median([r.empty_before for r in reigns[1:] if r.empty_before]),
         },
-        "notes": _notes(found, reader.notes, verdict),
-        "data": _data(found, faults, reigns, gaps, violations, hosts),
+        "elections": elections.distribution(reigns, {f.id: visible(f.kind) for f in faults}),
+        "notes": [*_notes(found, reader.notes, verdict), *said_of_messages],
+        "data": _data(found, faults, reigns, gaps, violations, hosts)
+        | {"hearing": hearing(history, names), "messages": messages, "ops": found.lines.columns()},
     }
 
 
-# ---- what was promised, what broke ---------------------------------------------------------------------------------
+def _story(folder: Path | None) -> str:
+    """What the run's folder tells in `story.txt`: a shrunk run has one."""
+    try:
+        if folder is not None:
+            with (folder / "story.txt").open(encoding="utf-8", errors="replace") as file:
+                return visible(file.read(STORY_MAX)).strip()
+    except OSError:
+        pass
+    return ""
 
 
-def _sentence(verdict: Judged) -> dict[str, Any]:
-    valid = verdict.get("valid")
-    word = ("valid" if valid else "invalid") if isinstance(valid, bool) else "unknown"
-    return {
-        "word": word,
-        "sentence": visible(str(verdict.get("summary") or f"The verdict is {word}.")),
-        "reasons": [visible(str(reason)) for reason in verdict.get("reasons") or []],
-    }
-
-
-def _promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
-    valid = result.get("valid")
-    name = str(result.get("name"))
-    stats = [stat(k, v) for k, v in mapping(result.get("stats")).items() if v is not None]
-    if name == "convergence" and formula:
-        stats.append(("the bound is", formula))
-    return {
-        "name": visible(name),
-        "says": PROMISES.get(name, ""),
-        "word": ("held" if valid else "broken") if isinstance(valid, bool) else "unknown",
-        "violations": len(result.get("violations") or []) + (whole(result.get("more_violations")) or 0),
-        "judged": result.get("judged", True) is not False,
-        "stats": stats,
-        "reasons": [visible(str(reason)) for reason in result.get("reasons") or []],
-    }
-
-
-def _violations(results: list[dict[str, Any]], proofs: set[int], faults: dict[str, Fault]) -> list[dict[str, Any]]:
-    rows = []
-    for result in results:
-        for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
-            named = violation.get("faults") or []
-            rows.append(
-                {
-                    "promise": visible(str(violation.get("promise") or result.get("name"))),
-                    "message": visible(str(violation.get("message") or "")),
-                    "time": whole(violation.get("time")),
-                    "servers": [visible(str(s)) for s in violation.get("servers") or []],
-                    "faults": [_named(fault, faults) for fault in named],
-                    "ops": [{"index": i, "shown": i in proofs} for i in violation.get("ops") or []],
-                }
-            )
-    rows.sort(key=lambda row: (row["time"] is None, row["time"] or 0))
-    for number, row in enumerate(rows, 1):
-        row["number"] = number
-    return rows
-
-
-def _broken(violations: list[dict[str, Any]], promises: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The broken promises in the order in which they first broke, each with its violations."""
-    by_name = {promise["name"]: promise for promise in promises}
-    groups: dict[str, dict[str, Any]] = {}
+def _walk(folder: Path | None, violations: list[dict[str, Any]]) -> str:
+    """The command that walks through the inputs of a server that broke the promise, up to then."""
     for violation in violations:
-        name = violation["promise"]
-        promise = by_name.get(name, {"says": "", "violations": 0})
-        group = groups.setdefault(
-            name, {"promise": name, "says": promise["says"], "all": promise["violations"], "violations": []}
-        )
-        group["violations"].append(violation)
-    for group in groups.values():
-        group["all"] = max(group["all"], len(group["violations"]))
-    return list(groups.values())
+        for server in violation["servers"]:
+            if folder is not None and violation["time"] is not None and (folder / server / "journal.jsonl").exists():
+                until = f"{violation['time'] / 1e9 + 0.001:.3f}s"
+                return shlex.join(["onethrone", "replay", str(folder), "--server", server, "--until", until, "--step"])
+    return ""
 
 
-def _named(fault: Any, faults: dict[str, Fault]) -> dict[str, Any]:
-    """A fault in force, as a violation names it: by an object {"fault", "f", "surely", ...}, or by its id alone."""
-    told = fault if isinstance(fault, dict) else {"fault": fault}
-    name = str(told.get("fault"))
-    known = faults.get(name)
-    return {
-        "id": visible(name),
-        "kind": visible(known.kind if known else str(told.get("f") or "")),
-        "known": known is not None,
-        "surely": told.get("surely", True) is not False,
-    }
-
-
-def _excerpts(ops: list[Op], proofs: set[int]) -> list[dict[str, Any]]:
+def _proofs(ops: list[Op]) -> list[dict[str, Any]]:
     rows = []
-    previous = None
     for op in ops:
         value = mapping(op.value)
         text = pretty(op.value)
@@ -257,11 +199,8 @@ def _excerpts(ops: list[Op], proofs: set[int]) -> list[dict[str, Any]]:
                 "summary": _summary(op, value),
                 "json": text if len(text) <= PRETTY_MAX else text[:PRETTY_MAX] + " ... (the rest is in the history)",
                 "error": visible(op.error or ""),
-                "proof": op.index in proofs,
-                "gap": previous is not None and op.index != previous + 1,
             }
         )
-        previous = op.index
     return rows
 
 
@@ -353,6 +292,7 @@ def _faults(faults: list[Fault], end: int) -> dict[str, Any]:
             "index": fault.index,
             "hosts": [visible(h) for h in fault.hosts],
             "links": [(visible(h), [visible(p) for p in ps]) for h, ps in fault.links.items()],
+            "aim": visible(fault.aim),
             "params": visible(fault.params),
             "asked": fault.asked,
             "began": fault.began,
@@ -428,6 +368,7 @@ def _data(
                 "kind": visible(f.kind),
                 "group": f.group,
                 "what": visible(f.params),
+                "says": visible(f.says()),
                 "i": f.index,
                 "t": [(f.possible(end)[0] if t is None else t) // US for t in (f.asked, f.began)]
                 + [(end if t is None else t) // US for t in (f.undo_asked, f.undone)],

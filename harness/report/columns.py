@@ -72,6 +72,8 @@ def texts(value: Any) -> list[str]:
 
 def stat(name: str, value: Any) -> tuple[str, str]:
     """A field and its value, in words: `bound_s`, 3.2 is `bound`, `3.2 s`."""
+    if name.endswith("_per_s") and isinstance(value, int | float):
+        return visible(name.removesuffix("_per_s").replace("_", " ")), f"{words(value)}/s"
     for ending in ("_s", "_ms"):
         if name.endswith(ending) and isinstance(value, int | float):
             return visible(name.removesuffix(ending).replace("_", " ")), f"{words(value)} {ending[1:]}"

@@ -12,7 +12,7 @@ from typing import Any
 from checker.history import Op
 from harness.report.columns import compact, mapping, stat, texts, visible
 
-_KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links"}
+_KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links", "in_place_ms"}
 
 GROUPS = {
     "partition": "cut",
@@ -31,6 +31,9 @@ GROUPS = {
 }
 """How a kind of fault is drawn.  A kind that is not named here is drawn by its effects."""
 
+LINKS_TOLD_MAX = 5
+"""More hosts that do not hear are counted, not named."""
+
 _EFFECTS = {"down": "down", "paused": "paused", "drops": "cut", "degraded": "poor", "clock": "clock"}
 
 
@@ -44,6 +47,8 @@ class Fault:
     hosts: list[str] = field(default_factory=list)
     effects: list[dict[str, Any]] = field(default_factory=list)
     links: dict[str, list[str]] = field(default_factory=dict)
+    aim: str = ""
+    """Shape and targets, in words: `isolate of n4 (leader)`."""
     params: str = ""
     asked: int | None = None
     began: int | None = None
@@ -72,6 +77,15 @@ class Fault:
         """From when to when it may have held, in a run that ended at `end`."""
         start = next((t for t in (self.asked, self.began, self.undo_asked, self.undone) if t is not None), 0)
         return start, end if self.undone is None else self.undone
+
+    def says(self) -> str:
+        """The fault in one line: `partition isolate of n4 (leader): n1 hears nothing from n4, ...`."""
+        how = "hears nothing from" if self.group == "cut" else "hears badly from"
+        links = [f"{host} {how} {' '.join(peers)}" for host, peers in self.links.items() if peers]
+        told = f"{self.kind} {self.aim}".strip()
+        if len(links) > LINKS_TOLD_MAX:
+            return f"{told}: {sum(map(len, self.links.values()))} links {'cut' if self.group == 'cut' else 'disturbed'}"
+        return f"{told}: {', '.join(links)}" if links else told
 
     def takes_down(self) -> list[str]:
         """The hosts whose server it takes down."""
@@ -107,7 +121,13 @@ class Faults:
             links = links or effect.get("drops") or effect.get("degraded")
         if isinstance(links, dict):
             fault.links = {str(k): texts(v) for k, v in links.items()}
-        params = {k: v for k, v in value.items() if k not in _KNOWN}
+        targets = texts(value.get("targets")) or fault.hosts
+        shape, reason = value.get("shape"), value.get("reason")
+        fault.aim = " ".join(
+            [*([str(shape)] if isinstance(shape, str) else []), *(["of", *targets] if targets else [])]
+            + ([f"({reason})"] if isinstance(reason, str) and reason else [])
+        )
+        params = {k: v for k, v in value.items() if k not in _KNOWN and k not in ("targets", "shape", "reason")}
         fault.params = ", ".join(" ".join(stat(k, v)) for k, v in params.items() if v is not None)
         fault.evidence = _by_host(value.get("evidence")) or fault.evidence
         if op.error:

@@ -17,6 +17,20 @@ from markupsafe import Markup
 from checker.verdict import Verdict
 from harness.report.build import build
 
+STYLES = ("report.css", "board.css")
+SCRIPTS = (
+    "data.js",
+    "lanes.js",
+    "arrows.js",
+    "instant.js",
+    "spacetime.js",
+    "history.js",
+    "timeline.js",
+    "find.js",
+    "begin.js",
+)
+"""Parts of one block of style and one of script, in this order."""
+
 _MS = 1_000_000
 _S = 1_000 * _MS
 
@@ -49,8 +63,8 @@ def write_report(
 
 def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None) -> str:
     """The page of a view (`build.build`), as text."""
-    style = _read("static", "report.css")
-    script = _read("static", "lanes.js") + "\n" + _read("static", "timeline.js")
+    style = "\n".join(_read("static", name) for name in STYLES)
+    script = "\n".join(_read("static", name) for name in SCRIPTS)
     return _template().render(
         view,
         title=title or view["run"]["name"],

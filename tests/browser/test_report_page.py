@@ -123,6 +123,8 @@ def test_hovering_a_fault_shows_from_whom_packets_are_dropped(open_report: Open)
     page = open_report(a_minute(), VALID)
     x, y = lane_point(page, 0, 10.0)
     page.mouse.move(x, y + 26)
+    expect(page.locator("#tip")).to_contain_text("n1 hears nothing from n2, n3, n4")
+    page.mouse.move(x, y + 40)
     expect(page.locator("#tip")).to_contain_text("partition f1")
     expect(page.locator("#tip")).to_contain_text("n2 n3 n4")
 
@@ -186,7 +188,7 @@ def test_a_violation_says_what_when_who_and_under_which_faults_and_is_jumped_to(
     box = page.locator(".violation")
     for words in ("unique-leader", "two established leaders", "9.379 s", "n4 n5", "partition f1"):
         expect(box).to_contain_text(words)
-    expect(page.locator("#epochs tr.alarm")).to_have_count(2)
+    expect(page.locator("#reigns tr.alarm")).to_have_count(2)
     page.locator("[data-violation]").click()
     from_, until = view(page)
     assert from_ < 9.379e6 < until
@@ -308,6 +310,6 @@ def test_without_javascript_everything_but_the_timeline_is_there(open_report: Op
     story = a_minute(two_leaders=True)
     page = open_report(story, invalid(story), java_script_enabled=False)
     expect(page.locator("h1")).to_contain_text("Invalid")
-    expect(page.locator("#epochs tbody tr")).to_have_count(5)
+    expect(page.locator("#reigns tbody tr")).to_have_count(5)
     expect(page.locator("#faults tbody tr")).to_have_count(8)
     expect(page.locator("noscript")).to_be_visible()

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from checker.convergence import bound_ns
 from checker.history import read
 from checker.values import Run, Settings
-from harness.report.build import BOUND, ROWS_MAX, build
+from harness.report.broken import BOUND
+from harness.report.build import ROWS_MAX, build
 from harness.report.clients import Clients
 from harness.report.columns import Strings, column, visible
 from harness.report.page import clock, lasting, render

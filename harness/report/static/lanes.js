@@ -1,97 +1,10 @@
-'use strict';
-/* The timeline's lanes, on a canvas of our own: the data, the view, the drawing.  timeline.js, which comes after it in
-   the same block, is the hand and the keys.
+/* The timeline's lanes, on a canvas of our own: the view and the drawing.
 
-   Every lane is a set of columns sorted by time (report/columns.py wrote them as differences).  To draw a window, each
-   lane's first visible transition is found by bisection, and a bar narrower than a pixel is drawn only if nothing of at
-   least its rank is on that pixel already: the cost of a frame follows the pixels, not the transitions.  Times are
-   microseconds of the run.  Texts are only ever set as textContent or drawn with fillText: none is markup. */
-const $ = (id) => document.getElementById(id);
-const D = JSON.parse($('data').textContent);
-const END = Math.max(D.end, 1000);
-const MIN_SPAN = 200;
+   To draw a window, each lane's first visible transition is found by bisection, and a bar narrower than a pixel is drawn
+   only if nothing of at least its rank is on that pixel already: the cost of a frame follows the pixels, not the
+   transitions. */
 const stage = $('stage'), canvas = $('lanes'), overview = $('overview'), tip = $('tip'), pinned = $('pinned');
 const g = canvas.getContext('2d', { alpha: false }), og = overview.getContext('2d', { alpha: false });
-
-// ---- data ---------------------------------------------------------------------------------------------------------
-
-const sum = (column) => {
-  const sparse = !Array.isArray(column), d = sparse ? column.d : column;
-  const out = new Float64Array(sparse ? column.n : d.length);
-  let at = 0;
-  if (!sparse) { for (let i = 0; i < d.length; i++) out[i] = at += d[i]; return out; }
-  let place = 0;
-  for (let i = 0; i < d.length; i += 2) {
-    out.fill(at, place, place += d[i]);
-    at += d[i + 1];
-  }
-  return out.fill(at, place);
-};
-const ROLES = ['down', 'starting', 'LOOKING', 'FOLLOWING', 'LEADING', 'OBSERVING'];
-const PHASES = ['election', 'discovery', 'synchronization', 'broadcast'];
-const RANK = [3, 2, 2, 1, 4, 1];
-const lanes = D.lanes.map((columns, h) => {
-  const lane = { h, host: D.hosts[h], faults: [] };
-  for (const key in columns) lane[key] = sum(columns[key]);
-  lane.n = lane.t.length;
-  return lane;
-});
-for (const fault of D.faults) for (const h of fault.hosts) lanes[h].faults.push({ fault, row: 0 });
-const stacked = (items, from, until, rowsMax) => {
-  const ends = [];
-  for (const item of items) {
-    let row = ends.findIndex((end) => end <= from(item));
-    if (row < 0) row = Math.min(ends.length, rowsMax - 1);
-    ends[row] = Math.max(ends[row] || 0, until(item));
-    item.row = row;
-  }
-  return Math.max(ends.length, 1);
-};
-for (const lane of lanes) {
-  lane.faults.sort((a, b) => a.fault.t[0] - b.fault.t[0]);
-  lane.rows = stacked(lane.faults, (f) => f.fault.t[0], (f) => f.fault.t[3], 4);
-}
-const reigns = D.reigns.e.map((e, i) => ({ e, h: D.reigns.h[i], a: D.reigns.a[i], b: D.reigns.b[i] }));
-stacked(reigns, (r) => r.a, (r) => r.b, 2);
-for (let i = 0, until = -1; i < reigns.length; i++) {
-  // Two at once, mostly because the old one has not noticed yet, share the height; any other has it all.
-  const overlaps = reigns[i].a < until || (i + 1 < reigns.length && reigns[i + 1].a < reigns[i].b);
-  reigns[i].height = overlaps ? 0.5 : 1;
-  if (!overlaps) reigns[i].row = 0;
-  until = Math.max(until, reigns[i].b);
-}
-const holders = new Map();
-for (const r of reigns) holders.set(r.e, (holders.get(r.e) || new Set()).add(r.h));
-const shared = (r) => r.e >= 0 && holders.get(r.e).size > 1;
-const clients = D.clients;
-const hasClients = clients.n.length > 0;
-
-/* The last place whose number is <= x, or -1. */
-const lastAtMost = (column, x) => {
-  let low = 0, high = column.length;
-  while (low < high) {
-    const mid = (low + high) >> 1;
-    if (column[mid] <= x) low = mid + 1; else high = mid;
-  }
-  return low - 1;
-};
-
-// ---- words --------------------------------------------------------------------------------------------------------
-
-const clock = (us, step = 1000) => {
-  const digits = step >= 1e6 ? 0 : step >= 1e5 ? 1 : step >= 1e4 ? 2 : step >= 1e3 ? 3 : 6;
-  const sign = us < 0 ? '−' : '', s = Math.abs(us) / 1e6;
-  if (END <= 60e6) return `${sign}${s.toFixed(digits)} s`;
-  const rounded = Number(s.toFixed(digits));
-  const rest = (rounded % 60).toFixed(digits).padStart(digits ? digits + 3 : 2, '0');
-  const minutes = Math.floor(rounded / 60);
-  return minutes < 60 ? `${sign}${minutes}:${rest}` : `${sign}${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}:${rest}`;
-};
-const lasting = (us) => us < 1000 ? `${us.toFixed(0)} µs` : us < 1e4 ? `${(us / 1e3).toFixed(1)} ms` : us < 1e6 ? `${(us / 1e3).toFixed(0)} ms`
-  : us < 60e6 ? `${(us / 1e6).toFixed(2)} s` : `${Math.floor(us / 60e6)} min ${Math.round(us % 60e6 / 1e6)} s`;
-const zxid = (high, low) => high < 0 ? '–' : `0x${high.toString(16)}${low.toString(16).padStart(8, '0')}`;
-const text = (table, place) => place < 0 ? 'left out here; it is in the history' : table[place];
-const known = (number) => number < 0 ? '–' : String(number);
 
 // ---- colours ------------------------------------------------------------------------------------------------------
 
@@ -127,20 +40,22 @@ const epochColour = (e) => e < 0 ? C.looking : C.epochs[e % 6];
 
 // ---- layout and view ----------------------------------------------------------------------------------------------
 
-const AXIS = 24, PHASE = 20, BAR = 26, STRIP = 13, GAP = 10;
+const AXIS = 24, PHASE = 20, BAR = 26, STRIP = 13, GAP = 10, EAR = 3;
 let W = 0, H = 0, GUT = 0, throneY = 0, clientsY = 0, scale = 1;
 let view = [0, END];
-let marker = null, cursor = null, chosen = null, choice = null, at = null;
+let marker = null, cursor = null, chosen = null, choice = null, at = null, instant = 0;
 
 const layout = () => {
   W = stage.clientWidth;
+  if (W < 1) return;
   GUT = W < 640 ? 58 : 104;
   let y = AXIS + PHASE + 6;
   throneY = y;
   y += BAR + GAP + 4;
   for (const lane of lanes) {
     lane.y = y;
-    lane.height = BAR + 3 + lane.rows * (STRIP + 1) + 4;
+    lane.ears = lane.deaf.length ? Math.min(4, lanes.length - 1) * EAR + 2 : 0;
+    lane.height = BAR + 3 + lane.ears + lane.rows * (STRIP + 1) + 4;
     y += lane.height + GAP;
   }
   clientsY = y;
@@ -238,10 +153,11 @@ const drawLane = (lane) => {
     } else if (phase >= 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
     if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height); }
   }
+  drawEars(lane, base + 4);
   for (const { fault, row } of lane.faults) {
     const [a, b, c, d] = fault.t.map(X);
     if (d < GUT || a > W) continue;
-    const top = base + 4 + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
+    const top = base + 4 + lane.ears + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
     const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
     g.fillStyle = C['fault-faint'];
     g.fillRect(x0, top, x1 - x0, STRIP);
@@ -264,6 +180,19 @@ const drawLane = (lane) => {
     g.strokeStyle = C.ink; g.lineWidth = 2;
     g.strokeRect(x0, y - 2, Math.max(x1 - x0, 2), BAR + 4);
   }
+};
+
+/* Below the bar, a line for each server that this one hears nothing from, in the lanes' order; paler while not sure. */
+const drawEars = (lane, top) => {
+  const most = Math.max(1, lanes.length - 1), rows = Math.min(4, most);
+  for (const { peer, a, b, level } of lane.deaf) {
+    const x0 = Math.max(X(a), GUT), x1 = Math.min(X(b), W);
+    if (x1 < GUT || x0 > W) continue;
+    const row = Math.floor((peer > lane.place ? peer - 1 : peer) * rows / most);
+    g.fillStyle = C.bad; g.globalAlpha = level > 1 ? 1 : 0.45;
+    g.fillRect(x0, top + row * EAR, Math.max(x1 - x0, 1), EAR - 1);
+  }
+  g.globalAlpha = 1;
 };
 
 const drawThrone = () => {
@@ -353,6 +282,19 @@ const flag = (t, words, colour) => {
   g.fillStyle = C.paper; g.fillText(words, left + 5, 11);
 };
 
+/* Flags that would cover each other become one: ✕ 2–5. */
+const flagViolations = () => {
+  let group = [];
+  const plant = () => { if (group.length) { for (const v of group.slice(1)) { const x = X(v.t); if (x >= GUT) { g.fillStyle = C.bad; g.fillRect(x - 0.5, AXIS - 2, 1, H); } } flag(group[0].t, group.length > 1 ? `✕ ${group[0].n}–${group[group.length - 1].n}` : `✕ ${group[0].n}`, C.bad); } };
+  for (const v of D.violations) {
+    const x = X(v.t);
+    if (x < GUT || x > W) continue;
+    if (group.length && x - X(group[0].t) > 46) { plant(); group = []; }
+    group.push(v);
+  }
+  plant();
+};
+
 const drawGutter = () => {
   g.fillStyle = C.sheet; g.fillRect(0, 0, GUT, H);
   g.fillStyle = C.line; g.fillRect(GUT - 1, AXIS, 1, H);
@@ -405,6 +347,7 @@ const drawOverview = () => {
 };
 
 const draw = () => {
+  if (W < 1) return;  // not laid out, as in a page that is not shown
   const began = performance.now();
   g.setTransform(scale, 0, 0, scale, 0, 0);
   g.textBaseline = 'middle'; g.textAlign = 'left';
@@ -413,13 +356,15 @@ const draw = () => {
   for (const lane of lanes) drawLane(lane);
   drawThrone();
   drawClients();
+  const carried = drawArrows();
   if (choice && !choice.overview) { g.fillStyle = C.link; g.globalAlpha = 0.18; const a = X(Math.min(choice.a, choice.b)); g.fillRect(a, AXIS, X(Math.max(choice.a, choice.b)) - a, H); g.globalAlpha = 1; }
-  for (const v of D.violations) flag(v.t, `✕ ${v.n}`, C.bad);
+  flagViolations();
   if (marker !== null) flag(marker, clock(marker), C.ink);
+  else if (instant >= view[0] && instant <= view[1]) { const x = X(instant); g.fillStyle = C.ink; g.fillRect(x - 0.5, AXIS, 1, H); g.beginPath(); g.moveTo(x - 5, AXIS - 6); g.lineTo(x + 5, AXIS - 6); g.lineTo(x, AXIS + 1); g.fill(); }
   if (cursor !== null && cursor >= view[0] && cursor <= view[1]) { g.fillStyle = C.ink; g.globalAlpha = 0.45; g.fillRect(X(cursor), AXIS, 1, H); g.globalAlpha = 1; }
   drawGutter();
   drawOverview();
   canvas.dataset.from = view[0]; canvas.dataset.until = view[1];
-  $('window').textContent = `${clock(view[0])} to ${clock(view[1])}, ${lasting(view[1] - view[0])}`;
+  $('window').textContent = `${clock(view[0])} to ${clock(view[1])}, ${lasting(view[1] - view[0])}${carried}`;
   performance.measure('draw', { start: began, end: performance.now() });
 };

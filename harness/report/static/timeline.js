@@ -5,7 +5,8 @@
 
 const hit = (x, y) => {
   if (x < GUT) return null;
-  const t = T(x);
+  const t = T(x), message = arrowAt(x, y);
+  if (message >= 0) return { message };
   for (const v of D.violations) if (y < AXIS && Math.abs(X(v.t) - x) < 14) return { violation: v };
   if (y >= throneY && y < throneY + BAR) {
     const row = y - throneY < BAR / 2 ? 0 : 1;
@@ -13,8 +14,12 @@ const hit = (x, y) => {
   }
   for (const lane of lanes) {
     if (y < lane.y - 3 || y > lane.y + lane.height) continue;
-    if (y > lane.y + BAR + 3) {
-      const row = Math.floor((y - lane.y - BAR - 4) / (STRIP + 1));
+    if (lane.ears && y > lane.y + BAR + 3 && y <= lane.y + BAR + 4 + lane.ears) {
+      const deaf = lane.deaf.filter((d) => d.a <= t && t <= d.b);
+      if (deaf.length) return { deaf, lane };
+    }
+    if (y > lane.y + BAR + 3 + lane.ears) {
+      const row = Math.floor((y - lane.y - BAR - 4 - lane.ears) / (STRIP + 1));
       const found = lane.faults.find((f) => f.row === row && X(f.fault.t[0]) - 2 <= x && x <= Math.max(X(f.fault.t[3]), X(f.fault.t[0]) + 2) + 2);
       if (found) return { fault: found.fault, lane };
     }
@@ -26,7 +31,6 @@ const hit = (x, y) => {
 };
 const pick = (items, better, name) => items.length ? { [name]: items.find(better) || items[0] } : null;
 
-const element = (tag, words, name) => { const e = document.createElement(tag); if (words !== undefined) e.textContent = words; if (name) e.className = name; return e; };
 const card = (title, rows, reason) => {
   const box = element('div', undefined, 'card'), head = element('p');
   head.append(element('b', title));
@@ -39,6 +43,11 @@ const card = (title, rows, reason) => {
 };
 const describe = (found, whole) => {
   if (found.violation) return card(`Violation ${found.violation.n}: ${found.violation.promise}`, [['at', clock(found.violation.t)]], found.violation.message);
+  if (found.message !== undefined) {
+    const m = found.message;
+    return card(messageSays(m), [['sent', clock(M.s[m], 1)], ['arrived', M.w[m] < 0 ? 'never' : `${clock(M.s[m] + M.w[m], 1)}, ${lasting(M.w[m])} later`]]);
+  }
+  if (found.deaf) return card(`${found.lane.host.name} hears nothing from ${[...new Set(found.deaf.map((d) => D.hosts[d.peer].name + perhaps(d.level)))].join(', ')}`, found.deaf.length > 1 ? [] : [['from', clock(found.deaf[0].a)], ['to', clock(found.deaf[0].b)]]);
   if (found.phase) return card(`Phase ${found.phase.name}`, [['from', clock(found.phase.t)], ['with', found.phase.more]]);
   if (found.gap) return card('The throne is empty', [['from', clock(found.gap[0])], ['to', clock(found.gap[1])], ['for', lasting(found.gap[1] - found.gap[0])]]);
   if (found.reign) {
@@ -47,7 +56,7 @@ const describe = (found, whole) => {
   }
   if (found.fault) {
     const f = found.fault, peers = f.from[found.lane.h];
-    return card(`${f.kind} ${f.id}`, [['op', String(f.i)], [`${found.lane.host.name} from`, peers ? peers.join(' ') : ''], ['with', f.what], ['asked', clock(f.t[0])], ['verified', f.t[1] > f.t[0] ? `after ${lasting(f.t[1] - f.t[0])}` : 'not'], ['undo asked', clock(f.t[2])], ['over', clock(f.t[3])], ['hosts', f.hosts.map((h) => D.hosts[h].name).join(' ')]]);
+    return card(`${f.kind} ${f.id}`, [['what', f.says], ['op', String(f.i)], [`${found.lane.host.name} from`, peers ? peers.join(' ') : ''], ['with', f.what], ['asked', clock(f.t[0])], ['verified', f.t[1] > f.t[0] ? `after ${lasting(f.t[1] - f.t[0])}` : 'not'], ['undo asked', clock(f.t[2])], ['over', clock(f.t[3])], ['hosts', f.hosts.map((h) => D.hosts[h].name).join(' ')]]);
   }
   const { lane: l, k } = found, role = l.s[k] % 10, phase = Math.floor(l.s[k] % 100 / 10);
   const until = k + 1 < l.n ? l.t[k + 1] : END;
@@ -71,8 +80,11 @@ const pin = (found) => {
   if (!found) return;
   pinned.append(describe(found, true));
   const op = found.lane && found.k !== undefined ? found.lane.i[found.k] : found.fault ? found.fault.i : null;
-  const target = op !== null && $(`op-${op}`) ? `op-${op}` : found.fault && $(`fault-${found.fault.id}`) ? `fault-${found.fault.id}` : found.violation ? `violation-${found.violation.n}` : null;
-  if (target) { const a = element('a', 'Read it below'); a.href = `#${target}`; pinned.append(a); }
+  const links = element('p', undefined, 'links');
+  if (op !== null) { const a = opLink(op); a.textContent = `line ${op + 1} of the history`; links.append(a); }
+  const target = found.fault && $(`fault-${found.fault.id}`) ? `fault-${found.fault.id}` : found.violation ? `violation-${found.violation.n}` : null;
+  if (target) { const a = element('a', found.fault ? 'its row in the table' : 'what broke'); a.href = `#${target}`; links.append(a); }
+  pinned.append(links);
 };
 
 // ---- the hand -----------------------------------------------------------------------------------------------------
@@ -101,6 +113,7 @@ canvas.addEventListener('pointermove', (event) => {
     return;
   }
   cursor = x >= GUT ? T(x) : null;
+  drawInstant(cursor === null ? instant : Math.max(0, Math.min(END, cursor)));
   showTip(hit(x, y), x, y);
   schedule();
 });
@@ -111,6 +124,8 @@ const release = (event) => {
   else if (!held.moved && event.type === 'pointerup') {
     const found = hit(...place(event, canvas));
     chosen = found && found.k !== undefined ? found : null;
+    marker = null;
+    setInstant(T(place(event, canvas)[0]));
     pin(found);
   }
   held = choice = null;
@@ -118,7 +133,7 @@ const release = (event) => {
 };
 canvas.addEventListener('pointerup', release);
 canvas.addEventListener('pointercancel', release);
-canvas.addEventListener('pointerleave', () => { armed = false; cursor = null; tip.hidden = true; schedule(); });
+canvas.addEventListener('pointerleave', () => { armed = false; cursor = null; tip.hidden = true; drawInstant(instant); schedule(); });
 canvas.addEventListener('dblclick', (event) => zoom(0.35, place(event, canvas)[0]));
 // A page that is being scrolled past the timeline scrolls on: the wheel zooms once the pointer has moved over it.
 window.addEventListener('wheel', (event) => { if (event.target !== canvas) armed = false; }, { passive: true });
@@ -150,12 +165,14 @@ overview.addEventListener('pointerup', () => {
 // ---- the keys -----------------------------------------------------------------------------------------------------
 
 const middle = () => (view[0] + view[1]) / 2;
-const choose = (lane, k) => {
+const choose = (lane, k, near) => {
   chosen = { lane, k };
   const t = lane.t[k];
-  if (t < view[0] || t > view[1]) setView(t - (view[1] - view[0]) / 2, t + (view[1] - view[0]) / 2);
+  marker = null;
+  if (near) show(t, t);
+  else if (t < view[0] || t > view[1]) setView(t - (view[1] - view[0]) / 2, t + (view[1] - view[0]) / 2);
   pin(chosen);
-  schedule();
+  setInstant(Math.max(t, 0));
 };
 const step = (by) => {
   if (!chosen || !chosen.lane) { const lane = lanes.find((l) => l.n); if (lane) choose(lane, Math.max(0, lastAtMost(lane.t, view[0]))); return; }
@@ -171,18 +188,30 @@ let reignAt = -1, violationAt = -1;
 const toReign = (by) => {
   if (!reigns.length) return;
   reignAt = reignAt < 0 ? (by > 0 ? 0 : reigns.length - 1) : Math.min(reigns.length - 1, Math.max(0, reignAt + by));
-  const r = reigns[reignAt], before = D.empty.find(([, b]) => b === r.a);
+  goToReign(reigns[reignAt]);
+};
+const goToReign = (r) => {
+  const before = D.empty.find(([, b]) => b === r.a);
   marker = r.a;
+  setInstant(r.a);
   show(before && before[0] > 0 ? before[0] : r.a, r.a + Math.min(r.b - r.a, 2e6));
   pin({ reign: r });
+};
+const goToFault = (f) => {
+  marker = f.t[0];
+  setInstant(f.t[1] > f.t[0] ? f.t[1] : f.t[0]);
+  show(f.t[0], f.t[3]);
+  pin({ fault: f, lane: lanes[f.hosts[0]] || lanes[0] });
 };
 const toViolation = (n) => {
   const found = D.violations.findIndex((v) => v.n === n);
   if (found < 0) return;
   violationAt = found;
-  marker = null;
+  marker = chosen = null;
+  setInstant(D.violations[found].t);
   show(D.violations[found].t, D.violations[found].t);
   pin({ violation: D.violations[found] });
+  showSpaceTime(...around(D.violations[found].t));
 };
 const actions = {
   in: () => zoom(0.6, chosen ? Math.min(W, Math.max(GUT, X(chosen.lane.t[chosen.k]))) : undefined), out: () => zoom(1 / 0.6), left: () => pan(-0.2), right: () => pan(0.2),
@@ -192,7 +221,7 @@ const actions = {
 const keys = {
   '+': actions.in, '=': actions.in, '-': actions.out, '_': actions.out, ArrowLeft: actions.left, ArrowRight: actions.right,
   PageUp: () => pan(-0.9), PageDown: () => pan(0.9), Home: () => setView(0, view[1] - view[0]), End: () => setView(END - (view[1] - view[0]), END), '0': actions.all,
-  ArrowUp: () => changeLane(-1), ArrowDown: () => changeLane(1), ',': () => step(-1), '.': () => step(1), n: actions.next, p: actions.previous, v: actions.violation,
+  ArrowUp: () => changeLane(-1), ArrowDown: () => changeLane(1), ',': () => step(-1), '.': () => step(1), n: actions.next, p: actions.previous, v: actions.violation, m: () => { if (stBox) { stActions.window(); $('spacetime').scrollIntoView(); } },
   Escape: () => { chosen = marker = null; tip.hidden = true; pin(null); schedule(); },
 };
 canvas.addEventListener('keydown', (event) => {
@@ -202,43 +231,3 @@ canvas.addEventListener('keydown', (event) => {
 });
 document.querySelector('.tools').addEventListener('click', (event) => { const name = event.target.dataset.do; if (name) actions[name](); });
 
-// ---- links from the page ------------------------------------------------------------------------------------------
-
-document.addEventListener('click', (event) => {
-  const link = event.target.closest('a[href="#timeline"][data-from], a[data-violation]');
-  if (link) {
-    event.preventDefault();
-    if (link.dataset.violation) toViolation(Number(link.dataset.violation));
-    else { marker = Number(link.dataset.from); show(marker, Number(link.dataset.to || marker)); }
-    $('timeline').scrollIntoView();
-    canvas.focus({ preventScroll: true });
-  }
-});
-const openTarget = () => {
-  const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const inside = target && target.querySelector('details');
-  if (inside) inside.open = true;
-};
-window.addEventListener('hashchange', openTarget);
-$('copy').addEventListener('click', async () => {
-  const words = $('rerun').textContent;
-  try { await navigator.clipboard.writeText(words); } catch {
-    getSelection().selectAllChildren($('rerun'));
-    document.execCommand('copy');
-  }
-  $('copy').textContent = 'Copied';
-  setTimeout(() => { $('copy').textContent = 'Copy'; }, 1500);
-});
-
-// ---- light, dark, paper -------------------------------------------------------------------------------------------
-
-const redress = () => { readColours(); overviewCache = null; layout(); draw(); };
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redress);
-const onPaper = (paper) => { document.documentElement.classList.toggle('print', paper); redress(); };
-matchMedia('print').addEventListener('change', (event) => onPaper(event.matches));
-window.addEventListener('beforeprint', () => onPaper(true));
-window.addEventListener('afterprint', () => onPaper(false));
-new ResizeObserver(() => { if (stage.clientWidth !== W) redress(); }).observe(stage);
-redress();
-openTarget();
-performance.mark('drawn');
