@@ -35,6 +35,7 @@ _COMMANDS = {
     "replay": ("harness.replay.command", "replay", "Feed every server's inputs through the same core again."),
     "shrink": ("harness.shrink.command", "shrink_command", "Find the smallest schedule that breaks the same promise."),
     "serve": ("harness.serve.command", "serve", "Show runs and campaigns in a browser, live too."),
+    "export": ("harness.export.command", "export", "Give out a run in the format of another tool."),
     "lab": ("harness.lab.commands", "lab", "Hosts made of namespaces on this machine."),
     "hosts": ("harness.hosts_command", "hosts", "What the hosts of a cluster can and cannot do."),
     "completion": ("harness.completion", "completion", "Let a shell complete commands, options and values."),
