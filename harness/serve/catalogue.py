@@ -1,8 +1,8 @@
 """Every run and campaign of a results folder, as rows of a table.
 
 The model.  A folder that holds `summary.json` or `campaign.jsonl` and no history is a campaign; one that holds a
-history, `results.json` or `plan.toml` is a run.  Anything else is looked through for such folders.  A row is made from
-`results.json` (or `summary.json`) and the history's first line, and kept until one of the files it was made from
+history or `results.json` is a run.  Anything else is looked through for such folders, a campaign too.  A row is made
+from `results.json` (or `summary.json`) and the history's first line, and kept until one of the files it was made from
 changes: looking again at thousands of finished runs costs two `stat` calls each, and no history is read.
 
 A run without `results.json` is "going on" while its history grows, and otherwise has no verdict: it was cut off.
@@ -203,12 +203,18 @@ class Catalogue:
                     names = frozenset(os.listdir(path))
             except OSError:
                 continue
-            run = any(name.startswith("history.jsonl") or name in ("results.json", "plan.toml") for name in names)
+            run = any(name.startswith("history.jsonl") or name == "results.json" for name in names)
             campaign = _is_campaign(names)
             if run or campaign:
                 yield path, about, names
             if (campaign or not run) and depth < DEPTH_MAX:
                 yield from self._walk(path, depth + 1)
+
+
+def _name(parts: tuple[str, ...]) -> str:
+    """The name of what lies there: `<name>/<time>`, or within a campaign `<its name>/<time>/runs/.../<name>/<time>`."""
+    name = parts[-2] if len(parts) > 1 else parts[-1]
+    return f"{parts[0]} {name}" if "runs" in parts[2:] else name
 
 
 def _is_campaign(names: frozenset[str]) -> bool:
@@ -248,7 +254,7 @@ def _row(folder: Path, names: frozenset[str], tree: Tree) -> Row:
         "path": tree.below(folder),
         "place": "/".join(folder.relative_to(tree.root).parts),
         "kind": "simulated" if "simulated.json" in names else "run",
-        "name": folder.parent.name if folder.parent != tree.root else folder.name,
+        "name": _name(folder.relative_to(tree.root).parts),
         "when": _began(folder),
         "verdict": "none",
         "report": "report.html" in names,

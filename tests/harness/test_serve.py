@@ -119,14 +119,17 @@ def test_the_table_has_a_row_for_each_run_with_its_verdict_and_first_violation(s
 
 def test_a_campaign_is_a_row_with_its_sentence_and_the_runs_in_it_are_rows_too(server: Server, results: Path) -> None:
     campaign = results / "night" / "20261127T200000Z"
-    put_run(campaign, "runs", "20261127T200100Z")
+    put_run(campaign / "runs" / "h00001", "h00001", "20261127T200100Z")
+    (campaign / "runs" / "h00001" / "plan.toml").write_text("seed = 1\n")  # of the job; the run lies below
     (campaign / "summary.json").write_text(json.dumps({"valid": "unknown", "summary": "Unknown: 3 of 4 runs."}))
     (campaign / "report.html").write_text("<!doctype html><title>the morning</title>")
     answer = get(server, "/?kind=campaign")
     assert "Unknown: 3 of 4 runs." in answer.body
     assert 'href="/r/night/20261127T200000Z/report.html"' in answer.body
     assert answer.body.count("<tr class=") == 1
-    assert get(server, "/?q=runs/20261127T200100Z").body.count("<tr class=") == 1
+    run = get(server, "/?q=h00001/20261127T200100Z").body
+    assert run.count("<tr class=") == 1
+    assert "<bdi>night h00001</bdi>" in run
     report = get(server, "/r/night/20261127T200000Z/report.html")
     assert report.headers["content-type"] == "text/html; charset=utf-8"
 
