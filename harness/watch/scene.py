@@ -5,7 +5,7 @@ of each server, fault and client said.  It is for people who look on: it conclud
 
 1.  The first op names the servers.  A value that is not what its `f` promises changes nothing; a watcher does not fail.
 2.  A server is up from its `started` (or its first report) to its `stopped`, or to a verified fault that has it down.
-3.  A fault is in force from its `invoke` until its end is verified; what did not happen (`fail`) is none.
+3.  A fault is in force from its `invoke` until its end is verified, or the run's; what did not happen (`fail`) is none.
 4.  It leads whose last report says that it leads an established epoch; of several, the one of the highest epoch.
 5.  What is older than `WINDOW_NS` is forgotten, but for counts: a night costs no more memory than a minute.
 
@@ -143,6 +143,9 @@ class Scene:
 
     @property
     def in_force(self) -> list[FaultSeen]:
+        """Those that are, or may be; none after the end, when hosts have been left as they were found."""
+        if self.ended:
+            return []
         return [fault for fault in self.faults.values() if fault.state != "over"]
 
     def left_s(self, now: int) -> float | None:
@@ -235,11 +238,10 @@ class Scene:
         if op.type == "invoke":
             fault.state = "ending"
         elif op.type == "ok":
-            fault.state, fault.until = "over", op.time
+            fault.state, fault.until, fault.in_doubt = "over", op.time, False
             self._say(op, "fault", f"{fault.id} {fault.kind} is over")
         elif op.type == "info":
-            # It is not tried again: what is not surely over may last to the end, and no longer (servers are stopped).
-            fault.state, fault.until, fault.in_doubt = "over", op.time, True
+            fault.in_doubt = True
             self._say(op, "fault", f"{fault.id} {fault.kind} is not surely over: {op.error or 'no reason given'}")
 
     def _down(self, value: dict[str, Any], time: int) -> None:
