@@ -46,7 +46,7 @@ from harness.errors import HarnessError
 
 LOOK_S = 0.1
 ALIVE_S = 30.0
-REST_S, REST_MAX_S = 5.0, 300.0
+REST_S, REST_MAX_S = 2.0, 300.0
 AFTER_S = 900.0
 """For what follows failures, after the time is up."""
 REPORT_S = 300.0

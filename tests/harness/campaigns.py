@@ -88,7 +88,7 @@ def tally(campaign: Path) -> Tally:
     return add_up(campaign)
 
 
-def until(what: Callable[[], Any], why: str, deadline_s: float = 120) -> Any:
+def until(what: Callable[[], Any], why: str, deadline_s: float = 200) -> Any:
     end = time.monotonic() + deadline_s
     while not (found := what()):
         assert time.monotonic() < end, f"not within {deadline_s} s: {why}"
