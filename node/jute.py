@@ -39,16 +39,20 @@ class Reader:
         return WireError("%s: %s (at byte %d of %d)" % (self.record, text, self.position, len(self.data)))
 
     def take(self, size: int, field: str) -> bytes:
-        if self.left < size:
+        position = self.position
+        end = position + size
+        if end > len(self.data):
             raise self.error("%s needs %d bytes, %d are left" % (field, size, self.left))
-        self.position += size
-        return self.data[self.position - size : self.position]
+        self.position = end
+        return self.data[position:end]
 
     def int32(self, field: str) -> int:
-        return int(_INT32.unpack(self.take(4, field))[0])
+        (value,) = _INT32.unpack(self.take(4, field))
+        return value  # type: ignore[no-any-return]
 
     def int64(self, field: str) -> int:
-        return int(_INT64.unpack(self.take(8, field))[0])
+        (value,) = _INT64.unpack(self.take(8, field))
+        return value  # type: ignore[no-any-return]
 
     def boolean(self, field: str) -> bool:
         return self.take(1, field) != b"\0"

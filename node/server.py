@@ -106,7 +106,7 @@ class Server(Leader):
             self.on_pending_timer()
 
     def on_received(self, conn: int, message: object) -> None:
-        if isinstance(message, QuorumPacket):
+        if message.__class__ is QuorumPacket:
             leading, learning = self.leading, self.learning
             if leading is not None and conn in leading.handlers:
                 self.on_learner_packet(leading, conn, message)

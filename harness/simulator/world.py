@@ -308,7 +308,9 @@ class World:
         elif kind is not TimerDue and kind is not ClientRequest and event.conn not in process.conns:
             return
         host = process.host
-        now = process.last = max(host.clock.read(self.now), process.last)
+        now = host.clock.read(self.now)
+        now = max(now, process.last)
+        process.last = now
         self.steps += 1
         try:
             effects = process.server.step(now, event)
@@ -353,8 +355,8 @@ class World:
                 pipe = conns.pop(effect.conn, None)  # type: ignore[union-attr]
                 if pipe is not None and pipe.link.opened[pipe.end]:
                     network.hang_up(pipe)
-            elif isinstance(effect, Reached):
-                self.reached(effect.mark)
+            elif kind is Reached:
+                self.reached(effect.mark)  # type: ignore[union-attr]
             elif isinstance(effect, Reply):
                 self.reply(process, effect)
             elif isinstance(effect, Report):
