@@ -7,9 +7,17 @@ from harness.simulator import marks
 
 def test_the_branches_that_a_simulation_should_reach_are_marked_in_the_core_and_in_the_world() -> None:
     core = {
-        "round-jump", "joined-out-of-election", "epoch-answered-minus-one", "truncation", "better-vote-in-finalize-wait",
-        "quorum-lost-while-leading", "no-quorum-in-time", "leader-silent", "snapshot-sync", "log-compacted",
-    }  # fmt: skip
+        "round-jump",
+        "joined-out-of-election",
+        "epoch-answered-minus-one",
+        "truncation",
+        "better-vote-in-finalize-wait",
+        "quorum-lost-while-leading",
+        "no-quorum-in-time",
+        "leader-silent",
+        "snapshot-sync",
+        "log-compacted",
+    }
     world = {"half-open", "write-lost-in-a-crash", "write-kept-in-a-crash", "cut-in-the-middle"}
     assert core | world <= marks.known()
 
