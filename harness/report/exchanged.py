@@ -32,11 +32,11 @@ _SAID_BYTES_MAX = 800_000
 def exchanged(folder: Path | None, hosts: list[str], violations_ns: list[int]) -> tuple[dict[str, Any], list[str]]:
     """The columns, and what has to be said about them.  Without journals there are none, and `why` says so."""
     if folder is None or next(folder.glob(f"*/{JOURNAL}"), None) is None:
-        return _columns(Exchange([]), hosts, []) | {"why": NO_JOURNALS}, []
+        return columns(Exchange([]), hosts, []) | {"why": NO_JOURNALS}, []
     try:
         found = exchange(folder)
     except (UsageError, OSError) as error:
-        return _columns(Exchange([]), hosts, []) | {"why": visible(_plainly(str(error), folder))}, []
+        return columns(Exchange([]), hosts, []) | {"why": visible(_plainly(str(error), folder))}, []
     notes = [f"Messages: {note}." for note in found.notes]
     chosen = _chosen(found, violations_ns)
     if len(chosen) < len(found):
@@ -44,7 +44,7 @@ def exchanged(folder: Path | None, hosts: list[str], violations_ns: list[int]) -
             f"Messages: {len(chosen)} of {len(found)} are in this page; all of those within 3 s of a violation come "
             "first, then those of elections."
         )
-    return _columns(found, hosts, chosen), notes
+    return columns(found, hosts, chosen), notes
 
 
 def _plainly(error: str, folder: Path) -> str:
@@ -74,7 +74,8 @@ def _chosen(found: Exchange, violations_ns: list[int]) -> list[int]:
     return sorted((ranks[0] + ranks[1] + ranks[2])[:MESSAGES_MAX])
 
 
-def _columns(found: Exchange, hosts: list[str], chosen: list[int]) -> dict[str, Any]:
+def columns(found: Exchange, hosts: list[str], chosen: list[int]) -> dict[str, Any]:
+    """The chosen rows of `found`, for a page whose hosts are these."""
     place = {host: n for n, host in enumerate(hosts)}
     theirs = [place.get(host, -1) for host in found.hosts]
     rows = [found.rows[n] for n in chosen]

@@ -1,7 +1,11 @@
-"""The report of an hour: 100,000 transitions in one file below 10 MB, open within a second, zoomed within 50 ms."""
+"""The report of an hour: 100,000 transitions in one file below 10 MB, open within a second, zoomed within 50 ms.
+
+All that a page can hold is in it: as many messages as it takes, the faults' effects, lines of the history, violations.
+"""
 
 from __future__ import annotations
 
+import random
 import shutil
 import statistics
 import time
@@ -11,19 +15,62 @@ from typing import Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from harness.report import write_report
+from harness.replay.messages import Exchange
+from harness.report.build import build
+from harness.report.exchanged import MESSAGES_MAX, columns
+from harness.report.page import render
 from tests.browser.conftest import ARGS
-from tests.browser.stories import an_hour
+from tests.browser.stories import S, an_hour
 
 TRANSITIONS = 100_000
-VERDICT: dict[str, Any] = {"valid": True, "summary": "Valid.", "results": {}}
+HOSTS = ["n1", "n2", "n3", "n4", "n5"]
+
+
+def verdict(times: list[int]) -> dict[str, Any]:
+    """A run that broke a promise every minute."""
+    violations = [
+        {
+            "promise": "evidence",
+            "message": f"no quorum, {n}",
+            "ops": [40 * n],
+            "servers": ["n1"],
+            "faults": [],
+            "time": t,
+        }
+        for n, t in enumerate(times, 1)
+    ]
+    results = {"evidence": {"valid": False, "violations": violations, "stats": {}}}
+    return {"valid": False, "summary": "Invalid: 60 times.", "results": results}
+
+
+def chatter(seconds: int) -> Exchange:
+    """As many messages as a page takes, spread over the run, in the words of elections; some never arrive."""
+    rng = random.Random(4)
+    found = Exchange(HOSTS)
+    found.said = [
+        (
+            "vote",
+            f"vote for server {n % 5 + 1} (epoch {n}, zxid 0x{n}00000000, round {n}), LOOKING",
+            f"vote {n % 5 + 1}",
+        )
+        for n in range(5_000)
+    ]
+    for n in range(MESSAGES_MAX):
+        sent = n * seconds * S // MESSAGES_MAX
+        source, target = rng.sample(range(len(HOSTS)), 2)
+        arrives = sent + rng.randint(200_000, 9_000_000) if rng.random() < 0.95 else -1
+        found.rows.append((sent, arrives, source, target, n // 8, "election", n, n))
+    return found
 
 
 @pytest.mark.benchmark
 def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zooms_fast(tmp_path: Path) -> None:
     history = an_hour(TRANSITIONS).write(tmp_path / "history.jsonl")
     began = time.perf_counter()
-    report = write_report(history, VERDICT, tmp_path / "report.html", "onethrone run --seed 1")
+    view = build(history, verdict([60 * S * minute for minute in range(1, 60)]))
+    view["data"]["messages"] = columns(chatter(3600), HOSTS, list(range(MESSAGES_MAX)))
+    report = tmp_path / "report.html"
+    report.write_text(render(view, "onethrone run --seed 1"), encoding="utf-8")
     written_s = time.perf_counter() - began
     size = report.stat().st_size
     with sync_playwright() as playwright:
@@ -32,9 +79,16 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
         for _ in range(5):
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             page.goto(report.as_uri())
-            opened.append(page.evaluate("() => performance.getEntriesByName('drawn')[0].startTime"))
+            page.wait_for_function("() => performance.getEntriesByName('ready').length")
+            told = page.evaluate(
+                "() => [performance.getEntriesByName('drawn')[0].startTime,"
+                " performance.getEntriesByName('ready')[0].startTime,"
+                " (performance.getEntriesByName('first-contentful-paint')[0] || {startTime: NaN}).startTime]"
+            )
+            opened.append(told)
         transitions = page.evaluate(
-            "() => JSON.parse(document.getElementById('data').textContent).lanes.reduce((n, l) => n + l.t.length, 0)"
+            "() => JSON.parse(document.getElementById('data').textContent)"
+            ".lanes.reduce((n, l) => n + (l.t.length || l.t.n), 0)"
         )
         page.locator("#lanes").focus()
         page.evaluate("() => performance.clearMeasures('draw')")
@@ -42,7 +96,8 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
             """async () => {
               const frames = [], lanes = document.getElementById('lanes');
               const frame = () => new Promise(requestAnimationFrame);
-              for (const key of [...'++++++++++++----------++++++', 'ArrowRight', 'ArrowRight', '0']) {
+              const keys = [...'++++++++++++++++++++++--------------------++++++', 'ArrowRight', 'v', '+', '0', 'n'];
+              for (const key of keys) {
                 await frame();
                 const began = performance.now();
                 lanes.dispatchEvent(new KeyboardEvent('keydown', {key}));
@@ -55,14 +110,18 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
         )
         draws = page.evaluate("() => performance.getEntriesByName('draw').map(e => e.duration)")
         browser.close()
+    drawn, ready, paint = (min(column) for column in zip(*opened, strict=True))
     print(
-        f"\n{transitions:,} transitions: written in {written_s:.1f} s, {size / 1e6:.2f} MB, "
-        f"drawn {min(opened):.0f} to {max(opened):.0f} ms after the start of navigation; "
-        f"{len(draws)} zooms: draw {statistics.median(draws):.1f} ms median, {max(draws):.1f} worst; "
+        f"\n{transitions:,} transitions, {MESSAGES_MAX:,} messages: written in {written_s:.1f} s, {size / 1e6:.2f} MB; "
+        f"after the start of navigation, best of {len(opened)}: first paint {paint:.0f} ms, timeline drawn {drawn:.0f} "
+        f"ms, all of it ready {ready:.0f} ms; {len(draws)} zooms and jumps: "
+        f"draw {statistics.median(draws):.1f} ms median, {max(draws):.1f} worst; "
         f"key to frame {statistics.median(frames):.1f} ms median, {max(frames):.1f} worst"
     )
     assert transitions >= TRANSITIONS * 0.99
     assert size < 10e6
-    assert min(opened) < 1_000  # what the page costs, without what else this machine was doing
+    assert drawn < 1_000  # what the page costs, without what else this machine was doing
+    assert ready < 1_500
     assert len(draws) >= 30
     assert statistics.median(draws) < 50
+    assert statistics.median(frames) < 50

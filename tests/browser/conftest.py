@@ -39,7 +39,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_report(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Writes the report of a story and opens it from its file; at the end, nothing was asked for and nothing failed."""
+    """Writes the report of a run and opens it from its file; at the end, nothing was asked for and nothing failed."""
     contexts = []
     complaints: list[str] = []
     requests: list[str] = []
@@ -48,8 +48,10 @@ def open_report(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
         complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def open_it(story: Story, verdict: dict[str, Any], **context: Any) -> Page:
-        report = write_report(story.write(tmp_path / "history.jsonl"), verdict, tmp_path / "report.html", RERUN)
+    def open_it(told: Story | Path, verdict: dict[str, Any], **context: Any) -> Page:
+        """`told`: a story, or the folder of a run."""
+        history = told if isinstance(told, Path) else told.write(tmp_path / "history.jsonl")
+        report = write_report(history, verdict, tmp_path / "report.html", RERUN)
         contexts.append(chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **context}))
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))

@@ -244,6 +244,11 @@ def test_text_from_a_host_stays_text_wherever_it_stands(open_report: Open) -> No
     x, y = lane_point(page, 4, reason["time"] / 1e9 + 0.05)
     page.mouse.move(x, y)
     expect(page.locator("#tip .reason")).to_have_text(shown)
+    page.locator("#find").fill("alert(1)")
+    expect(page.locator("#found")).to_contain_text(shown)
+    page.locator("#op-number").fill(str(reason["index"]))
+    page.locator("#op-number").press("Enter")
+    expect(page.locator("#lines .here")).to_contain_text(shown.replace("\\u001b", "\\\\u001b"))
     assert page.title() != "owned"
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 2

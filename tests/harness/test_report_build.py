@@ -13,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checker.convergence import bound_ns
-from checker.history import read
-from checker.values import Run, Settings
+from checker.fitness import World
+from checker.history import ordered, read
+from checker.values import Run, Settings, typed
+from harness.replay.messages import Exchange
+from harness.report import exchanged, ops
 from harness.report.broken import BOUND
 from harness.report.build import ROWS_MAX, build
 from harness.report.clients import Clients
-from harness.report.columns import Strings, column, visible
+from harness.report.columns import Strings, column, stat, visible
 from harness.report.page import clock, lasting, render
 from tests.browser.stories import MS, S, Story, a_minute, an_hour
 
@@ -206,6 +209,103 @@ def test_long_tables_keep_the_rows_that_matter_and_say_how_many_there_are(tmp_pa
     assert len(view["reigns"]["rows"]) == ROWS_MAX < view["reigns"]["all"]
     assert "The timeline shows all." in render(view, "x")
     assert len(view["data"]["reigns"]["e"]) == view["reigns"]["all"]
+
+
+# ---- what led there, who hears whom, elections, messages, lines ------------------------------------------------------
+
+
+def test_what_led_to_a_violation_ends_with_it_and_has_the_last_things_only(tmp_path: Path) -> None:
+    story = a_minute(two_leaders=True)
+    proof = {"ops": [0], "time": 24 * S, "message": "m", "faults": [], "servers": ["n1"], "promise": "epochs"}
+    verdict = {"valid": False, "summary": "s", "results": {"epochs": {"valid": False, "violations": [proof]}}}
+    view = told(story, tmp_path, verdict)
+    led = view["led_to"]
+    assert len(led) == 10
+    assert [row["at"] for row in led] == sorted(row["at"] for row in led)
+    assert led[-1]["at"] <= 24 * S < min(f["began"] for f in view["faults"]["rows"] if (f["began"] or 0) > 24 * S)
+    assert led[-1]["text"] == "begins: pause of n5"
+    assert led[-1]["fault"] == "f5"
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda p: p.stem)
+def test_who_hears_whom_and_the_majority_are_at_every_instant_what_the_checkers_know(path: Path) -> None:
+    view = build(path, NOTHING)
+    columns, hosts = view["data"]["hearing"], [h["name"] for h in view["data"]["hosts"]]
+    changes = list(zip(expand(columns["t"]), expand(columns["a"]), expand(columns["l"]), strict=True))
+    world = run = None
+    for op in ordered(read(path)):
+        if isinstance(op.process, int) or not typed(op, run):
+            continue
+        if isinstance(op.value, Run):
+            run = op.value
+            world = World(run)
+            continue
+        assert world is not None
+        world.feed(op)
+        if op.f != "state":
+            continue  # a state changes none of it, and so all changes until now have been written
+        levels = {atom: level for t, atom, level in changes if t <= world.now // 1000}
+        shown = {
+            (columns["atoms"][a][0], *(hosts[h] for h in columns["atoms"][a][1:])): level
+            for a, level in levels.items()
+            if level
+        }
+        assert shown == dict.fromkeys(world.possible, 1) | dict.fromkeys(world.sure, 2)
+        majority = [m for t, m in columns["majority"] if t <= world.now // 1000]
+        owed = world.majority()
+        assert (majority[-1] if majority else None) == (None if owed is None else sorted(map(hosts.index, owed)))
+
+
+def test_elections_are_counted_under_each_kind_of_fault_that_was_in_force_then(tmp_path: Path) -> None:
+    view = told(a_minute(), tmp_path)
+    rows = {row["kind"]: row for row in view["elections"]["rows"]}
+    gaps = [r for r in view["reigns"]["rows"][1:] if r["empty_before"]]
+    assert rows["all"]["count"] == len(gaps) == sum(bar["count"] for bar in rows["all"]["bars"])
+    assert rows["all"]["most"] == max(r["empty_before"] for r in gaps)
+    kinds = {f["id"]: f["kind"] for f in view["faults"]["rows"]}
+    for kind in set(kinds.values()) & set(rows):
+        assert rows[kind]["count"] == sum(kind in {kinds[f] for f in r["faults"]} for r in gaps)
+    assert set(rows) == {"all"} | {kinds[f] for r in gaps for f in r["faults"]}
+    assert next(iter(rows)) == "all"
+
+
+def test_a_page_takes_so_many_messages_first_those_around_a_violation_then_those_of_elections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Exchange(["n1", "n2"], said=[("PING", "PING", "PING"), ("vote", "vote for server 1", "vote 1")])
+    found.rows = [(n * S, n * S + MS if n % 2 else -1, 0, 1, n % 10 == 0, "election", 1, 1) for n in range(100)]
+    monkeypatch.setattr(exchanged, "MESSAGES_MAX", 15)
+    chosen = exchanged._chosen(found, [51 * S])
+    assert set(range(48, 55)) <= set(chosen)  # within 3 s
+    assert {0, 10, 20, 30, 40} <= set(chosen)
+    assert len(chosen) == 15
+    columns = exchanged.columns(found, ["n0", "n1", "n2"], chosen)
+    assert expand(columns["f"]) == [1] * 15
+    assert expand(columns["o"]) == [2] * 15
+    assert set(expand(columns["w"])) == {-1, 1000}
+    assert [columns["said"][k][0] for k in expand(columns["k"])] == ["vote" if n % 10 == 0 else "PING" for n in chosen]
+
+
+def test_a_short_history_is_in_the_page_whole_and_of_a_long_one_what_matters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = a_minute()
+    lines = told(story, tmp_path)["data"]["ops"]
+    assert lines["all"]
+    assert [json.loads(line)["index"] for line in lines["x"]] == expand(lines["i"]) == list(range(len(story.ops)))
+    assert json.loads(lines["x"][40]) == {k: v for k, v in story.ops[40].items() if v is not None}
+    monkeypatch.setattr(ops, "REST_BYTES_MAX", 10_000)
+    few = told(story, tmp_path, {**NOTHING, "results": {"x": {"violations": [{"ops": [500], "time": 0}]}}})
+    kept = set(expand(few["data"]["ops"]["i"]))
+    assert not few["data"]["ops"]["all"]
+    assert set(range(488, 513)) <= kept
+    assert {op["index"] for op in story.ops if op["process"] == "nemesis"} <= kept
+    assert len(kept) < len(story.ops) / 2
+
+
+def test_rates_and_times_are_written_with_their_units() -> None:
+    assert stat("bytes_per_s", 19262) == ("bytes", "19262/s")
+    assert stat("bound_s", 3.25) == ("bound", "3.25 s")
 
 
 def test_a_full_table_of_texts_says_so() -> None:

@@ -49,6 +49,7 @@ const drawSpaceTime = () => {
     for (let k = lastAtMost(lane.t, from) + 1; k < lane.n && lane.t[k] <= last && mine < STATES_DRAWN; k++) {
       // A transition that changes neither role, phase nor epoch is not worth a line here.
       if (k && lane.s[k] === lane.s[k - 1] && lane.e[k] === lane.e[k - 1]) continue;
+      if (mine && marks[marks.length - 1].t === lane.t[k]) { marks[marks.length - 1].k = k; continue; }
       mine++; marks.push({ t: lane.t[k], lane, k }); instants.push([lane.t[k], CHANGES]);
     }
     for (const { fault } of lane.faults) for (const [t, words] of [[fault.t[1], 'begins'], [fault.t[3], 'is over']]) if (t >= from && t <= last && t < END) { marks.push({ t, lane, fault, words }); instants.push([t, CHANGES]); }
@@ -89,7 +90,7 @@ const drawSpaceTime = () => {
   for (const { t, lane, k, fault, words } of marks) {
     const x = column(lane.place), y = scale.at(t), mark = drawn('g', { class: fault ? 'mark fault' : lane.s[k] >= 100 ? 'mark throned' : 'mark' });
     mark.append(drawn('title', {}, fault ? `${fault.says}: ${words} at ${clock(t, 1)}` : `${lane.host.name} at ${clock(t, 1)}, op ${lane.i[k]}: ${text(D.texts, lane.w[k])}`));
-    mark.append(fault ? drawn('rect', { x: x - 4, y: y - 4, width: 8, height: 8 }) : drawn('circle', { cx: x, cy: y, r: 4 }), drawn('text', { x: x - 7, y: y - 12, 'text-anchor': 'end' }, fault ? `${fault.kind} ${fault.id} ${words}` : stState(lane, k)));
+    mark.append(fault ? drawn('rect', { x: x - 4, y: y - 4, width: 8, height: 8 }) : drawn('circle', { cx: x, cy: y, r: 4 }), drawn('text', { x: x - 7, y: y - 14, 'text-anchor': 'end' }, fault ? `${fault.kind} ${fault.id} ${words}` : stState(lane, k)));
     labels.append(mark);
   }
   for (const v of broken) { const y = scale.at(v.t), mark = drawn('g', { class: 'broken' }); mark.append(drawn('title', {}, v.message), drawn('line', { x1: left - 6, x2: wide, y1: y, y2: y }), drawn('text', { x: left, y: y - 4 }, `✕ ${v.n} ${v.promise}`)); labels.append(mark); }
