@@ -35,6 +35,8 @@ TEXT_BYTES_MAX = 1_000_000
 EVIDENCE_BYTES_MAX = 750_000
 """What hosts wrote may not make the file larger than this, however long the run was."""
 PRETTY_MAX = 8_000
+IN_FORCE_MAX = 12
+"""The most faults that an epoch names."""
 STORY_MAX = 6_000
 """Characters of a run's story."""
 
@@ -122,8 +124,9 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
     faults = list(found.faults.faults.values())
     reigns = sorted((r for lane in found.lanes.values() for r in lane.reigns()), key=lambda r: r.since)
     gaps = empty_throne(reigns, found.end)
+    times_of_faults = [(*fault.possible(found.end), fault.id) for fault in faults if fault.happened]
     for reign in reigns:
-        reign.faults = _in_force(faults, reign.since - reign.empty_before, reign.since, found.end)
+        reign.faults = _in_force(times_of_faults, reign.since - reign.empty_before, reign.since)
     hosts = _hosts(found)
     run = _run(found)
     promises = [promise(result, run["formula"]) for result in results]
@@ -247,13 +250,9 @@ def _hosts(found: _Collected) -> list[dict[str, str]]:
     ]
 
 
-def _in_force(faults: list[Fault], since: int, until: int, end: int) -> list[str]:
-    found = []
-    for fault in faults:
-        a, b = fault.possible(end)
-        if fault.happened and a <= until and b >= since:
-            found.append(fault.id)
-    return found[:12]
+def _in_force(times: list[tuple[int, int, str]], since: int, until: int) -> list[str]:
+    found = [name for a, b, name in times if a <= until and b >= since]
+    return found[:IN_FORCE_MAX]
 
 
 def _reigns(reigns: list[Reign], hosts: dict[str, dict[str, str]]) -> dict[str, Any]:

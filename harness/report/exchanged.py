@@ -16,7 +16,7 @@ from harness.replay.messages import Exchange, exchange
 from harness.replay.server import JOURNAL
 from harness.report.columns import Strings, column, visible
 
-MESSAGES_MAX = 40_000
+MESSAGES_MAX = 30_000
 AROUND_NS = 3_000_000_000
 """So long before and after a violation, every message is wanted."""
 ROUTINE = ("PING", "PROPOSAL", "ACK", "COMMIT", "INFORM", "REQUEST", "SYNC", "REVALIDATE")

@@ -29,7 +29,8 @@ const drawArrows = () => {
   shownArrows = arrows;
   g.save();
   g.beginPath(); g.rect(GUT, 0, W - GUT, H); g.clip();
-  const labels = arrows.length <= LABELS_MAX ? new Set() : null;
+  // Where on each row of labels the last one ends: one that would cover it is left out, and told under the pointer.
+  const labels = arrows.length <= LABELS_MAX ? new Map() : null;
   for (const m of arrows) {
     const [x0, y0, x1, y1, arrived] = arrowOf(m), plain = routine(m);
     g.strokeStyle = g.fillStyle = arrived ? plain ? C.dim : C.ink : C.bad;
@@ -44,11 +45,11 @@ const drawArrows = () => {
       for (const side of [0.4, -0.4]) g.lineTo(x1 - 7 * Math.cos(turn + side), y1 - 7 * Math.sin(turn + side));
       g.fill();
     } else { g.beginPath(); g.moveTo(x1 - 3, y1 - 3); g.lineTo(x1 + 3, y1 + 3); g.moveTo(x1 - 3, y1 + 3); g.lineTo(x1 + 3, y1 - 3); g.stroke(); }
-    const key = `${M.f[m]} ${Math.round(x0 / 4)} ${M.k[m]} ${y1 > y0}`;
-    if (labels && !plain && !labels.has(key) && x0 > GUT) {
-      labels.add(key);
+    const row = `${M.f[m]} ${y1 > y0}`;
+    if (labels && !plain && x0 > Math.max(GUT, labels.get(row) || 0)) {
       g.globalAlpha = 1; g.font = `10px ${font}`;
       const words = M.said[M.k[m]][2], wide = g.measureText(words).width, y = y0 + (y1 > y0 ? 9 : -8);
+      labels.set(row, x0 + wide + 10);
       g.fillStyle = C.sheet; g.globalAlpha = 0.85; g.fillRect(x0 + 4, y - 6, wide + 4, 12);
       g.globalAlpha = 1; g.fillStyle = C.ink; g.fillText(words, x0 + 6, y);
     }
