@@ -170,7 +170,7 @@ from harness.cli import main
 try:
     main([])
 finally:
-    print([m for m in ("paramiko", "networkx", "cryptography", "jinja2", "rich") if m in sys.modules], file=sys.stderr)
+    print([m for m in ("paramiko", "networkx", "cryptography") if m in sys.modules], file=sys.stderr)
 """
     line = f"onethrone {words}"
     asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - (not line.endswith(" ")))}
