@@ -38,7 +38,6 @@ QUIET_S = 60.0
 FILE_MAX = 64 << 20
 LINE_MAX = 1 << 20
 RACY_NS = 2_000_000_000
-"""A folder that changed so lately may change again under the same time stamp."""
 
 _STAMP = re.compile(r"(\d{8}T\d{6})Z(?:-\d+)?")
 
@@ -130,6 +129,8 @@ class _Known:
     """What a folder was, when its files had these times."""
 
     key: tuple[int, ...]
+    settled: bool
+    """Enough time had passed since the folder's last change for the key to be trusted."""
     names: frozenset[str]
     row: Row
 
@@ -140,7 +141,7 @@ class Catalogue:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._lock = threading.Lock()
-        self._known: dict[Path, _Known] = {}
+        self._known: dict[str, _Known] = {}
         self._rows: list[Row] = []
         self._looked_at = float("-inf")
         self.more = False
@@ -171,44 +172,49 @@ class Catalogue:
         return sorted(rows, key=lambda row: (row.path != current, -row.when, row.path))
 
     def _look(self) -> None:
-        seen: dict[Path, _Known] = {}
+        seen: dict[str, _Known] = {}
         self.more = False
-        for folder, about, names in self._walk(self._tree.root, 0):
+        now = time.time()
+        for path, about, names in self._walk(str(self._tree.root), 0, now):
             if len(seen) >= ROWS_MAX:
                 self.more = True
                 break
-            known = self._known.get(folder)
-            key = _key(folder, about)
-            if known is None or known.key != key:
+            known = self._known.get(path)
+            key = _key(path, about, names)
+            if known is None or known.key != key or not known.settled:
                 self.read += 1
-                known = _Known(key, names, _row(folder, names, self._tree))
-            seen[folder] = known
+                known = _Known(key, _settled(about, now), names, _row(Path(path), names, self._tree))
+            seen[path] = known
         self._known = seen
-        now = time.time()
-        self._rows = [_going_on(known, folder, now) for folder, known in seen.items()]
+        self._rows = [_going_on(known, path, now) for path, known in seen.items()]
 
-    def _walk(self, folder: Path, depth: int) -> Iterator[tuple[Path, os.stat_result, frozenset[str]]]:
+    def _walk(self, folder: str, depth: int, now: float) -> Iterator[tuple[str, os.stat_result, frozenset[str]]]:
+        """The folders of runs and campaigns below: path, what `stat` says, and the names in it."""
         try:
             entries = [e for e in os.scandir(folder) if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
         except OSError:
             return
         for entry in entries:
-            path = folder / entry.name
             try:
                 about = entry.stat(follow_symlinks=False)
-                known = self._known.get(path)
-                if known is not None and known.key[0] == about.st_mtime_ns:
+                known = self._known.get(entry.path)
+                if known is not None and known.settled and known.key[0] == about.st_mtime_ns:
                     names = known.names
                 else:
-                    names = frozenset(os.listdir(path))
+                    names = frozenset(os.listdir(entry.path))
             except OSError:
                 continue
-            run = any(name.startswith("history.jsonl") or name == "results.json" for name in names)
-            campaign = _is_campaign(names)
+            run = "results.json" in names or _has_history(names)
+            campaign = not run and _is_campaign(names)
             if run or campaign:
-                yield path, about, names
-            if (campaign or not run) and depth < DEPTH_MAX:
-                yield from self._walk(path, depth + 1)
+                yield entry.path, about, names
+            if not run and depth < DEPTH_MAX:
+                yield from self._walk(entry.path, depth + 1, now)
+
+
+def _settled(about: os.stat_result, now: float) -> bool:
+    """What changed so lately may change again under the same time stamp."""
+    return abs(now * 1e9 - about.st_mtime_ns) > RACY_NS
 
 
 def _name(parts: tuple[str, ...]) -> str:
@@ -217,31 +223,33 @@ def _name(parts: tuple[str, ...]) -> str:
     return f"{parts[0]} {name}" if "runs" in parts[2:] else name
 
 
+def _has_history(names: frozenset[str]) -> bool:
+    """Compressed ones count (`history.jsonl.gz`)."""
+    return "history.jsonl" in names or any(name.startswith("history.jsonl") for name in names)
+
+
 def _is_campaign(names: frozenset[str]) -> bool:
-    history = any(name.startswith("history.jsonl") for name in names)
-    return not history and not names.isdisjoint(("summary.json", "campaign.jsonl"))
+    return not names.isdisjoint(("summary.json", "campaign.jsonl")) and not _has_history(names)
 
 
-def _key(folder: Path, about: os.stat_result) -> tuple[int, ...]:
-    """Changes when what a row is made of does."""
-    key = [about.st_mtime_ns]
-    if abs(time.time_ns() - about.st_mtime_ns) < RACY_NS:
-        key.append(time.monotonic_ns())
-    for name in ("results.json", "summary.json"):
-        try:
-            file = os.stat(folder / name, follow_symlinks=False)
-        except OSError:
-            continue
-        key += [file.st_mtime_ns, file.st_size]
-    return tuple(key)
+def _key(path: str, about: os.stat_result, names: frozenset[str]) -> tuple[int, ...]:
+    """Changes when what a row is made of does: an entry of the folder, or the file that is written over in place."""
+    name = "results.json" if "results.json" in names else "summary.json" if "summary.json" in names else ""
+    if not name:
+        return (about.st_mtime_ns,)
+    try:
+        file = os.stat(f"{path}/{name}", follow_symlinks=False)
+    except OSError:
+        return (about.st_mtime_ns,)
+    return (about.st_mtime_ns, file.st_mtime_ns, file.st_size)
 
 
-def _going_on(known: _Known, folder: Path, now: float) -> Row:
+def _going_on(known: _Known, path: str, now: float) -> Row:
     row = known.row
     if row.verdict != "none" or row.kind == "campaign" or "results.json" in known.names:
         return row
     try:
-        quiet_s = now - os.stat(folder / "history.jsonl", follow_symlinks=False).st_mtime
+        quiet_s = now - os.stat(f"{path}/history.jsonl", follow_symlinks=False).st_mtime
     except OSError:
         return row
     if quiet_s > QUIET_S:

@@ -18,6 +18,8 @@ from harness.serve.server import Server, serving
 HISTORIES = Path(__file__).parents[1] / "histories"
 EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(2)>\"'&"
 
+expect.set_options(timeout=30_000)
+
 Look = Callable[..., Page]
 
 
@@ -178,23 +180,23 @@ def test_a_run_that_goes_on_is_shown_as_it_grows_and_its_end_too(look: Look, res
     history = folder / "history.jsonl"
     history.write_text(lines[0])
     (results / "current").symlink_to("nightly/20261128T100000Z")
-    page.wait_for_url("**/live/nightly/20261128T100000Z", timeout=30_000)
+    page.wait_for_url("**/live/nightly/20261128T100000Z")
     expect(page.locator("#verdict")).to_contain_text("No violation found so far")
     expect(page.locator("#servers tbody tr")).to_have_count(3)
     begin = next(n for n, line in enumerate(lines) if '"established":true' in line)
     with history.open("a") as file:
         file.write("".join(lines[1 : begin + 1]))
     leader = json.loads(lines[begin])["process"]
-    expect(page.locator("#leader")).to_have_text(leader, timeout=30_000)
+    expect(page.locator("#leader")).to_have_text(leader)
     expect(page.locator("#servers tr.leading")).to_have_count(1)
     expect(page.locator("#servers tr.leading th")).to_contain_text(leader)
     with history.open("a") as file:
         file.write("".join(lines[begin + 1 : -1]))
-    expect(page.locator("#verdict")).to_contain_text("epoch 2 has two established leaders", timeout=30_000)
+    expect(page.locator("#verdict")).to_contain_text("epoch 2 has two established leaders")
     with history.open("a") as file:
         file.write(lines[-1])
     (folder / "results.json").write_text(check(folder).to_json())
-    expect(page.locator("#verdict")).to_contain_text("Invalid: unique-leader broken", timeout=30_000)
+    expect(page.locator("#verdict")).to_contain_text("Invalid: unique-leader broken")
     page.goto(page.url.split("/live")[0])
     expect(page.locator("#runs tbody tr").first).to_contain_text("invalid")
 
@@ -205,7 +207,7 @@ def test_a_new_run_appears_in_the_table_by_itself_and_the_chosen_row_stays_chose
     page.keyboard.press("j")
     expect(page.locator("tr.here td.verdict")).to_contain_text("unknown")
     put_run(results, "nightly", "20261128T100000Z", "good-run")
-    expect(page.locator("#count")).to_contain_text("6 runs", timeout=30_000)
+    expect(page.locator("#count")).to_contain_text("6 runs")
     expect(page.locator("tr.here td.verdict")).to_contain_text("unknown")
     assert verdicts(page)[0] == "valid"
 

@@ -352,7 +352,7 @@ def test_more_connections_than_there_are_threads_for_are_told_so(results: Path) 
 
 
 def test_thousands_of_runs_are_read_once_and_paged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "RACY_NS", 0)
+    monkeypatch.setattr(catalogue, "RACY_NS", -1)
     monkeypatch.setattr(catalogue, "LOOK_AGAIN_S", 0.0)
     verdict = json.dumps({"valid": True, "summary": "Valid.", "run": {"seed": 1, "length_s": 1.5}})
     first_line = (HISTORIES / "good-run.jsonl").read_text().splitlines()[0] + "\n"
