@@ -45,6 +45,8 @@ from checker.values import FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, ty
 IN_FLIGHT_NS = 30 * 1_000_000_000
 """The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
 
+NO_FAULT = "no fault was verified"
+
 SILENCE = ("convergence", "stepping-down", "evidence")
 """Promises whose violations may rest on what was not reported."""
 
@@ -285,7 +287,7 @@ class Checking:
         if not results[0].stats["established"]:
             reasons.append("no leader was ever established")
         if not sum(self.verified.values()):
-            reasons.append("no fault was verified")
+            reasons.append(NO_FAULT)
         return reasons
 
     def _notes(self, history: History) -> list[str]:

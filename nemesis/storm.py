@@ -11,7 +11,9 @@ The rules:
     mixes well, also in a short run.
 3.  Lengths go by `detect_s`, how long the ensemble takes to notice that its leader is gone (syncLimit times tickTime):
     a fault of the throne lasts longer than that, a passing one may be shorter.
-4.  For good break at most as many servers as leave a majority whole, in ways that separate them cleanly from it (down,
+4.  A bout's fault may outlast it (`lasting`), into one of the next bouts: what it held, comes back in the middle of
+    somebody else's election, with a history from before.
+5.  For good break at most as many servers as leave a majority whole, in ways that separate them cleanly from it (down,
     paused, or cut in both directions).  Otherwise nobody would be owed a leader in act one.
 
 Example: `draw(7, 5)` is a minute for five servers, about 19 faults of 9 kinds, with acts of 12 s at the end.
@@ -105,6 +107,11 @@ OTHERS = (
     Card("clock", "follower", change=FREEZE),
 )
 
+# What one server may suffer for several bouts.
+LASTING = ("kill", "stop", "host-kill", "pause", "partition")
+ONE_SERVER = ("leader", "elected", "previous-leader", "follower", "random")
+LASTING_BOUTS_MAX = 3
+
 # Clean enough to leave a core that is owed a leader.
 FOR_GOOD = (
     Card("kill", ""),
@@ -126,13 +133,15 @@ def draw(
     settle_s: float = 2.0,
     act_s: float | None = None,
     spared: int | None = None,
+    lasting: float = 0.0,
 ) -> Schedule:
     """A schedule for `servers` voters.
 
     `abilities` are what every host is able to do (`Kind.needs`), `kinds` narrows the kinds down (empty is all that are
     able), `settle_s` is the gap at the end of each bout, `act_s` the length of each of the two acts at the end (a fifth
     of the whole, at most 30 s, if it is not given), `spared` how many voters, whichever they are, may be broken for
-    good and leave a quorum (a minority of them if it is not given).  Raises ScheduleError.
+    good and leave a quorum (a minority of them if it is not given), `lasting` the chance that a fault of one server,
+    other than the throne's, outlasts its bout.  Raises ScheduleError.
     """
     _check_kinds(kinds, abilities)
     if servers < 3:
@@ -150,6 +159,7 @@ def draw(
         )
     able = [name for name, kind in KINDS.items() if kind.needs in ("", *abilities) and (not kinds or name in kinds)]
     rng = random.Random(f"storm {seed} {servers} {duration_s} {detect_s} {settle_s} {act} {able}")
+    longer = random.Random(f"lasting {seed} {servers}")
     throne, others = _Deck(rng, THRONE, able), _Deck(rng, OTHERS, able)
     bout_s = (core_at - calm) / bouts  # what is left over goes to the gaps
     drawn: list[Fault] = []
@@ -161,11 +171,12 @@ def draw(
         )
         if first is not None:
             drawn.append(_timed(rng, first, begins + rng.uniform(0, 0.3), fault_s, least_s=1.2 * detect_s))
-        drawn += [
+        passing = [
             _timed(rng, card, begins + rng.uniform(0, 0.4 * fault_s), 0.6 * fault_s)
             for card in rest
             if card is not None
         ]
+        drawn += [_lasting(longer, fault, begins, bout_s, fault_s, core_at, lasting) for fault in passing]
     drawn += _for_good(rng, able, (servers - 1) // 2 if spared is None else spared, core_at)
     drawn.sort(key=lambda fault: fault.at_s)
     return Schedule(
@@ -214,6 +225,19 @@ def _timed(rng: random.Random, card: Card, at_s: float, fault_s: float, least_s:
         shape=card.shape,
         params=_params(rng, card),
     )
+
+
+def _lasting(
+    rng: random.Random, fault: Fault, begins: float, bout_s: float, fault_s: float, core_at_s: float, chance: float
+) -> Fault:
+    """The fault, or a longer one that is over while the faults of a later bout are in force."""
+    alone = fault.kind in LASTING and fault.targets in ONE_SERVER and fault.shape in ("", "isolate")
+    if not alone or rng.random() >= chance:
+        return fault
+    over = begins + rng.randint(1, LASTING_BOUTS_MAX) * bout_s + rng.uniform(0, fault_s)
+    if over > core_at_s:
+        return fault
+    return msgspec.structs.replace(fault, for_s=round(over - fault.at_s, 3))
 
 
 def _params(rng: random.Random, card: Card) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def shrink_command(
     budget_s = duration_s(budget, "--budget")
     given(run)  # a folder for what cannot be read would be one too many
     folder = out or folders.create(results, NAME).path
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = _Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         shrunk = shrink(
             run,
@@ -79,7 +80,8 @@ def shrink_command(
         print(f"onethrone: {error}", file=sys.stderr)
         return NOT_REPRODUCED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if as_json:
         told = {**shrunk._asdict(), "folder": str(shrunk.folder), "test": str(shrunk.test)}
         click.echo(json.dumps(told | {"schedule": str(shrunk.folder / "schedule.json")}))
@@ -95,5 +97,13 @@ def shrink_command(
     return INTERRUPTED if shrunk.interrupted else SHRUNK
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interrupt:
+    """Ends the search, once: what comes after the first signal must not keep the best so far from being written."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.came:
+            self.came = True
+            raise KeyboardInterrupt

@@ -14,18 +14,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import get_context
 from typing import NamedTuple
 
-from checker.promise import Valid
+from checker.promise import Valid, Violation
+from checker.verdict import NO_FAULT
 from harness.shrink.search import BudgetSpent, Case, Seeds
-from harness.simulator.campaign import Pool, make_pool
-from harness.simulator.run import Settings, simulate
+from harness.simulator.campaign import prepare_worker
+from harness.simulator.run import Settings, SimulatedRun, simulate
 
-SEEDS = 3
+SEEDS = 2
 """That a case is tried on."""
+LAST_FAULTS = (1, 2, 4)
+"""How many faults before a violation are guessed to be its cause."""
 
 
 class Run(NamedTuple):
@@ -41,6 +45,10 @@ class Ended(NamedTuple):
     valid: Valid
     broken: tuple[str, ...]
     """Promises, that of the first violation first."""
+    vacuous: bool
+    """All that is missing for a verdict is a fault."""
+    suspects: dict[str, tuple[frozenset[str], ...]]
+    """Guesses for each broken promise: ids of faults that may be all that its first violation needs."""
 
 
 def carry_out(run: Run) -> Ended:
@@ -52,7 +60,24 @@ def carry_out(run: Run) -> Ended:
         settings=run.settings,
         knobs=run.case.knobs,
     )
-    return Ended(ended.valid, tuple(dict.fromkeys(violation.promise for violation in ended.verdict.violations)))
+    first: dict[str, Violation] = {}
+    for violation in ended.verdict.violations:
+        first.setdefault(violation.promise, violation)
+    vacuous = ended.valid == "unknown" and ended.verdict.reasons == [NO_FAULT]
+    return Ended(
+        ended.valid, tuple(first), vacuous, {name: _suspects(ended, violation) for name, violation in first.items()}
+    )
+
+
+def _suspects(ended: SimulatedRun, violation: Violation) -> tuple[frozenset[str], ...]:
+    """The faults in force at a violation, the last ones before it, and all before it; the fewest first."""
+    begun = [
+        str(op.value["fault"])
+        for op in ended.ops
+        if op.process == "nemesis" and op.type == "invoke" and op.value["step"] == "start" and op.time <= violation.time
+    ]
+    guesses = [{str(fault["fault"]) for fault in violation.faults}, *({*begun[-n:]} for n in LAST_FAULTS), {*begun}]
+    return tuple(sorted(set(map(frozenset, guesses)), key=lambda guess: (len(guess), sorted(guess))))
 
 
 class Failing:
@@ -72,13 +97,15 @@ class Failing:
         self.runs_max = runs_max
         self.ahead_max = 2 * jobs * SEEDS
         self._until = time.monotonic() + budget_s
-        self._pool: Pool | None = make_pool(jobs) if jobs > 1 else None
+        self._pool: ProcessPoolExecutor | None = None
+        if jobs > 1:
+            self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker)
         self._ahead: dict[tuple[bytes, int], Future[Ended]] = {}
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close()
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def __call__(self, case: Case) -> Seeds:
         for seed in _seeds(case):
@@ -91,15 +118,19 @@ class Failing:
         return self.promise in self._ended(case, seed, self.bug).broken and self.spares_the_correct(case, seed)
 
     def spares_the_correct(self, case: Case, seed: int) -> bool:
-        """Whether the correct server is judged as it has to be.  Without any fault, its verdict is `unknown`."""
+        """Whether the correct server is judged as it has to be.  Without any fault its verdict cannot be `True`."""
         if self.correct is None:
             return True
         ended = self._ended(case, seed, "")
-        return not ended.broken and (self.correct == "unknown" or ended.valid is True or not case.faults)
+        return not ended.broken and (self.correct == "unknown" or ended.valid is True or ended.vacuous)
 
     def broken(self, case: Case, seed: int) -> tuple[str, ...]:
         """The promises that are broken in this world, that of the first violation first."""
         return self._ended(case, seed, self.bug).broken
+
+    def suspects(self, case: Case, seed: int) -> tuple[frozenset[str], ...]:
+        """Guesses at the faults that matter."""
+        return self._ended(case, seed, self.bug).suspects.get(self.promise, ())
 
     def judge_the_correct(self, case: Case, seed: int) -> Valid:
         """The verdict on the correct server in this world."""
@@ -115,7 +146,7 @@ class Failing:
         wanted = ((case, seed) for case in cases for seed in _seeds(case)[:seeds])
         for case, seed in islice(wanted, self.ahead_max):
             try:
-                future = self._pool.executor.submit(carry_out, Run(case, seed, self.bug, self.settings))
+                future = self._pool.submit(carry_out, Run(case, seed, self.bug, self.settings))
             except BrokenProcessPool:
                 return
             self._ahead[case.key(), seed] = future

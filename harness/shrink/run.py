@@ -22,7 +22,7 @@ from harness.report.command import rerun_command
 from harness.shrink import emitted
 from harness.shrink.failing import Failing
 from harness.shrink.kept import Kept
-from harness.shrink.search import BudgetSpent, Case, Search
+from harness.shrink.search import SERVERS_MIN, BudgetSpent, Case, Search
 from harness.shrink.story import story
 from harness.simulator import knobs
 from harness.simulator.given import Given, given
@@ -80,23 +80,8 @@ def shrink(
     if bug is not None:
         was = msgspec.structs.replace(was, bug=bug)
     _check(was, run, promise)
-    with (
-        _made(out),
-        contextlib.closing(
-            Failing(promise, was.bug, was.settings, runs_max=runs_max, budget_s=budget_s, jobs=jobs)
-        ) as failing,
-    ):
-        case = _first(was, run, promise, failing, budget_s, say)
-        search, interrupted = _searched(case, failing, say)
-        kept = Kept(
-            was.bug,
-            failing.promise,
-            search.best.seeds[0],
-            search.best.schedule.servers + was.settings.observers,
-            was.settings,
-            search.best.knobs,
-            search.best.schedule,
-        )
+    with _made(out):
+        kept, failing, search = smallest(was, promise, run, budget_s=budget_s, runs_max=runs_max, jobs=jobs, say=say)
         told, test = write(kept, out)
     return Shrunk(
         folder=out,
@@ -104,14 +89,34 @@ def shrink(
         seed=kept.seed,
         servers=kept.servers,
         faults=len(kept.schedule.faults),
-        faults_before=len(case.faults),
+        faults_before=len(was.schedule.faults) if was.schedule else 0,
         runs=failing.runs,
         took_s=round(time.monotonic() - began, 2),
         story=told,
         test=test,
-        interrupted=interrupted,
+        interrupted=search.interrupted,
         whole=search.whole,
     )
+
+
+def smallest(
+    was: Given,
+    promise: str,
+    run: Path = Path("the run"),
+    *,
+    budget_s: float = 600,
+    runs_max: int = 2000,
+    jobs: int = 1,
+    say: Callable[[str], None],
+) -> tuple[Kept, Failing, Search]:
+    """The smallest case of what a run was (`run` is its name), with its predicate and search, which are over."""
+    failing = Failing(promise, was.bug, was.settings, runs_max=runs_max, budget_s=budget_s, jobs=jobs)
+    with contextlib.closing(failing):
+        search = _searched(_first(was, run, promise, failing, budget_s, say), failing, say)
+    best = search.best
+    servers = best.schedule.servers + was.settings.observers
+    kept = Kept(was.bug, failing.promise, best.seeds[0], servers, was.settings, best.knobs, best.schedule)
+    return kept, failing, search
 
 
 def write(case: Kept, out: Path) -> tuple[str, Path]:
@@ -229,8 +234,8 @@ def _or(broken: tuple[str, ...]) -> str:
 # ---- the search ------------------------------------------------------------------------------------------------------
 
 
-def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> tuple[Search, bool]:
-    """The search, ended; and whether it was interrupted."""
+def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> Search:
+    """The search, ended."""
     said_at = time.monotonic()
 
     def improved(best: Case, how: str) -> None:
@@ -243,11 +248,20 @@ def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> tuple
             improved(search.best, "nothing smaller yet")
 
     failing.watch = watch
-    search = Search(case, failing, acts=failing.correct is True, foresee=failing.foresee, improved=improved)
+    search = Search(
+        case,
+        failing,
+        acts=failing.correct is True,
+        servers_min=case.schedule.servers if failing.settings.groups else SERVERS_MIN,  # groups name their servers
+        suspects=failing.suspects(case, case.seeds[0]),
+        foresee=failing.foresee,
+        improved=improved,
+    )
     try:
         search.run()
     except KeyboardInterrupt:
         say("interrupted: the best so far is kept")
-        return search, True
+        search.interrupted = True
+        return search
     say(f"{failing.runs:4} runs: " + ("nothing smaller fails" if search.whole else "the budget is spent"))
-    return search, False
+    return search

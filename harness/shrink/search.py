@@ -46,7 +46,9 @@ from nemesis.schedule import Schedule
 SERVERS_MIN = 3
 LEAST_FAULT_S = 0.05
 CALM_S = 1.0
-BISECTIONS_MAX = 7
+BISECTIONS_MAX = 6
+NEAR_S, NEAR = 0.05, 0.15
+"""A time is short enough when what is known to be too short is so near: nobody reads the difference."""
 
 Size = tuple[int, ...]
 Seeds = tuple[int, ...]
@@ -95,14 +97,21 @@ class Search:
         fails: Fails,
         *,
         acts: bool = False,
+        servers_min: int = SERVERS_MIN,
+        suspects: Sequence[frozenset[str]] = (),
         foresee: Callable[[Sequence[Case]], None] = lambda cases: None,
         improved: Callable[[Case, str], None] = lambda case, how: None,
     ) -> None:
-        """`case` fails.  `acts`: they may be made shorter, too.  `foresee` is told which cases the predicate may be
+        """`case` fails.  `acts`: they may be made shorter, too.  `suspects`: guesses at the faults that matter, by id.
+         `foresee` is told which cases the predicate may be
         asked for next, in their order; `improved` of each smaller case, and in words how it was made."""
         self.best = case
+        self.servers_min = servers_min
+        self.suspects = suspects
         self.whole = False
         """It ended by itself: nothing smaller was found."""
+        self.interrupted = False
+        """Somebody ended it."""
         self.asked = 0
         """How often the predicate was."""
         self._fails = fails
@@ -171,7 +180,16 @@ def turned(knobs: Knobs) -> list[str]:
 
 
 def _fewer_faults(search: Search) -> None:
-    """ddmin over complements: without all, without halves, quarters, ..., each one."""
+    """The guesses; then ddmin over complements: without all, without halves, quarters, ..., each one."""
+    guesses, search.suspects = search.suspects, ()
+    search.take([
+        search.scheduled(
+            smaller.replaced(search.best.schedule, faults=tuple(f for f in search.best.faults if f.id in guess)),
+            f"with {', '.join(sorted(guess)) or 'no fault at all'}",
+        )
+        for guess in (frozenset(), *guesses)
+    ])  # fmt: skip
+    _storm_ends_with_its_faults(search)
     parts = 1
     while search.best.faults:
         faults = search.best.faults
@@ -192,8 +210,15 @@ def _fewer_faults(search: Search) -> None:
             parts = min(len(faults), 2 * parts)
 
 
+def _storm_ends_with_its_faults(search: Search) -> None:
+    """What is shorter is run sooner."""
+    schedule = search.best.schedule
+    over = max([schedule.calm_s, *(fault.at_s + (fault.for_s or 0) for fault in schedule.faults)])
+    search.take([search.scheduled(smaller.core_at(schedule, over), f"a storm of {over:g} s")])
+
+
 def _fewer_servers(search: Search) -> None:
-    numbers = range(SERVERS_MIN, search.best.schedule.servers)
+    numbers = range(search.servers_min, search.best.schedule.servers)
     search.take([search.scheduled(smaller.replaced(search.best.schedule, servers=n), f"{n} servers") for n in numbers])
 
 
@@ -275,7 +300,7 @@ def _lower(
     low, high = min(floor, value), value
     for step in range(BISECTIONS_MAX):
         middle = low if step == 0 else smaller.between(low, high)
-        if middle is None or high - low < max(0.02, high / 10):
+        if middle is None or high - low < max(NEAR_S, NEAR * high):
             return
         if search.took(search.scheduled(make(search.best.schedule, middle), f"{how}: {middle:g} s")):
             if middle == low:

@@ -21,7 +21,9 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import os
 import signal
+import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -29,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, NamedTuple
 
 from checker.promise import Valid
@@ -96,10 +98,19 @@ class Done(NamedTuple):
 
 
 def prepare_worker() -> None:
-    """Ctrl-C is for the campaign; and what is loaded by now is no garbage, ever."""
+    """Ctrl-C is for the campaign, whose death is ours too; and what is loaded by now is no garbage, ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     gc.collect()
     gc.freeze()
+
+
+def _die_with_parent() -> None:
+    """Without this a worker of a campaign that was killed waits for its next batch for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run_batch(batch: Batch) -> Done:

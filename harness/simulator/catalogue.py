@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from typing import Any, NamedTuple
 
@@ -14,6 +14,9 @@ from node import bugs
 
 BUDGET_S = 60.0
 """Seconds of one core within which a bug is to be found."""
+SIZES = (5, 3)
+"""Ensembles that a bug is looked for in, in turn: a minority is soon dead in one of three, and holds more in one of
+five."""
 
 
 class Search(NamedTuple):
@@ -25,6 +28,8 @@ class Search(NamedTuple):
     seed: int | None
     """The first that broke this promise; None: none did."""
     runs: int
+    servers: int
+    """Of the ensemble that it was found in, or last looked for in."""
     took_s: float
     """Seconds of one core, whatever else the machine was doing."""
     broken: tuple[str, ...]
@@ -49,7 +54,7 @@ class Found(NamedTuple):
         lines = [
             f"{s.bug:{width}}  {s.promise:14}  "
             + (
-                f"seed {s.seed}, {s.runs} runs, {s.took_s:.2f} s"
+                f"seed {s.seed} of {s.servers} servers, {s.runs} runs, {s.took_s:.2f} s"
                 if s.seed is not None
                 else f"NOT FOUND in {s.runs} runs"
             )
@@ -65,29 +70,34 @@ class Found(NamedTuple):
         }
 
 
-def find(spec: Spec, seeds: Iterable[int], budget_s: float = BUDGET_S) -> Search:
-    """The first seed at which the bug of `spec` breaks the promise that it is known to break."""
+def find(spec: Spec, seeds: Iterable[int], sizes: Sequence[int] = SIZES, budget_s: float = BUDGET_S) -> Search:
+    """The first seed at which the bug of `spec` breaks the promise that it is known to break.
+
+    `sizes` are the numbers of servers that seeds have in turn, in place of those of `spec`.
+    """
     promise = bugs.about(spec.bug).promise
     began = time.process_time()
-    runs = 0
+    runs, servers = 0, 0
     seen: dict[str, None] = {}
     for seed in seeds:
         if time.process_time() - began > budget_s:
             break
-        run = simulate(seed, servers=spec.servers, schedule=spec.schedule, bug=spec.bug, settings=spec.settings)
+        servers = sizes[seed % len(sizes)]
+        run = simulate(seed, servers=servers, schedule=spec.schedule, bug=spec.bug, settings=spec.settings)
         runs += 1
         seen |= dict.fromkeys(run.broken)
         if promise in run.broken:
-            return Search(spec.bug, promise, seed, runs, time.process_time() - began, tuple(seen))
-    return Search(spec.bug, promise, None, runs, time.process_time() - began, tuple(seen))
+            return Search(spec.bug, promise, seed, runs, servers, time.process_time() - began, tuple(seen))
+    return Search(spec.bug, promise, None, runs, servers, time.process_time() - began, tuple(seen))
 
 
-def search(spec: Spec, seeds: Iterable[int], jobs: int, say: Callable[[str], None]) -> Found:
+def search(
+    spec: Spec, seeds: Iterable[int], jobs: int, say: Callable[[str], None], sizes: Sequence[int] = SIZES
+) -> Found:
     """Look for every bug of the catalogue, each on a core of its own."""
     pool = make_pool(jobs)
-    seeds = tuple(seeds)
     try:
-        under_way = [pool.executor.submit(find, spec._replace(bug=name), seeds) for name in bugs.names()]
+        under_way = [pool.executor.submit(find, spec._replace(bug=name), seeds, sizes) for name in bugs.names()]
         for future in as_completed(under_way):
             result = future.result()
             say(f"{result.bug}: " + (f"seed {result.seed}" if result.seed is not None else "not found"))

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import msgspec
 from harness.errors import HarnessError, UsageError
 from harness.simulator import ensembles
 from harness.simulator.campaign import LISTED_MAX, Campaign, Spec, Tally, wilson
+from harness.simulator.catalogue import SIZES, Found, find, search
 from harness.simulator.durations import duration_s
 from harness.simulator.given import Given
 from harness.simulator.given import given as given_by
@@ -83,6 +84,7 @@ def simulate_command(
       onethrone simulate --seeds 0:1000
       onethrone simulate --until 10m
       onethrone simulate --schedule results/latest --seeds 0:200
+      onethrone simulate --bug half-quorum
       onethrone simulate --bug half-quorum --seeds 0:100
       onethrone simulate --bug all
     """
@@ -119,15 +121,28 @@ def simulate_command(
             return _one(keeper, seed, as_json)
         progress = _Watch(quiet)
         workers = jobs or len(os.sched_getaffinity(0))
+        sizes = (spec.servers,) if servers or given.schedule or settings != given.settings else SIZES
+        if spec.bug and spec.bug != "all" and not (seeds or until or scheduler):
+            return _one_bug(keeper, sizes, progress, as_json)
         if spec.bug == "all":
-            from harness.simulator.catalogue import search
-
-            found = search(spec, _seeds(seeds or "0:200"), workers, progress.say)
+            found = search(spec, _seeds(seeds) if seeds else range(_MAX_SEED), workers, progress.say, sizes)
             click.echo(json.dumps(found.to_json()) if as_json else found.summary)
             return EXIT_CODES[found.valid]
         return _many(keeper, given, seeds, until, workers, scheduler or "", progress, as_json)
     except ScheduleError as error:
         raise UsageError(str(error)) from None
+
+
+def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: bool) -> int:
+    """Looks for one bug, and keeps the run that shows it."""
+    found = find(keeper.spec, range(_MAX_SEED), sizes)
+    if found.seed is None:
+        text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
+        click.echo(json.dumps(Found((found,)).to_json()) if as_json else text)
+        return EXIT_CODES["unknown"]
+    progress.say(f"seed {found.seed} of {found.servers} servers, {found.runs} runs, {found.took_s:.2f} s of a core")
+    keeper.spec = keeper.spec._replace(servers=found.servers)
+    return _one(keeper, found.seed, as_json)
 
 
 # ---- one seed --------------------------------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ class Knobs(msgspec.Struct, frozen=True):
     """After about so many transactions a server writes a snapshot and forgets the older ones; 0 is its own default."""
     observers: int = 0
     """So many servers, the last ones, are observers, where the settings leave that to the seed."""
+    lasting: float = 0.0
+    """The chance that a fault of one server outlasts its bout, when a schedule is drawn."""
 
 
 def draw(seed: int) -> Knobs:
@@ -93,6 +95,7 @@ def draw(seed: int) -> Knobs:
         knobs,
         snap_count=shape.choice((0, 0, 0, 16, 32, 100)),
         observers=shape.choice((0, 0, 0, 0, 0, 0, 1, 2)),
+        lasting=shape.choice((0.0, 0.0, 0.3, 0.7)),
     )
 
 

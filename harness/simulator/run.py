@@ -182,6 +182,7 @@ def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict
         detect_s=settings.sync_limit * settings.tick_ms / 1000 + 0.5,
         act_s=round(4 / 3 * bound_s, 3),
         spared=run.quorums().spared(),
+        lasting=knobs.lasting,
     )
 
 
