@@ -93,5 +93,5 @@ def command(
     if settings.weights != given.weights:
         words += ["--weights", ",".join(f"{sid}={weight}" for sid, weight in settings.weights.items())]
     if bug != given_bug:
-        words += ["--bug", bug]
+        words += ["--bug", bug or "none"]
     return shlex.join(words)
