@@ -13,9 +13,9 @@ from harness.report.columns import column, mapping, visible
 
 LINE_MAX = 6_000
 """Characters of a line; the rest of it is in the history."""
-PROOF_BYTES_MAX = 1_200_000
-MARKS_BYTES_MAX = 600_000
-REST_BYTES_MAX = 900_000
+PROOF_BYTES_MAX = 800_000
+MARKS_BYTES_MAX = 300_000
+REST_BYTES_MAX = 800_000
 
 
 class Lines:
