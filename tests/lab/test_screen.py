@@ -18,7 +18,9 @@ def test_a_run_is_seen_and_ctrl_c_leaves_the_terminal_as_it_was(tmp_path: Path) 
             lambda: terminal.shows("LEADING") and terminal.shows("s left"), "servers, a leader, the time left"
         )
         assert any(line.startswith("n1 ") for line in terminal.screen)
-        assert any("create" in line and line.startswith("clients") for line in terminal.screen)
+        terminal.until(
+            lambda: any("create" in line and line.startswith("clients") for line in terminal.screen), "what clients do"
+        )
         terminal.type("\x03")
         assert terminal.ended(120) == 255
         terminal.until(lambda: terminal.shows("Unknown: "), "the verdict on what there is")
