@@ -24,7 +24,7 @@ cut, nothing is concluded from silence in the last 30 s before the cut: that muc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,23 +153,24 @@ class Checking:
         self.faults: Counter[str] = Counter()
         self.verified: Counter[str] = Counter()
 
-    def feed(self, ops: Iterable[Op]) -> None:
+    def feed(self, ops: Sequence[Op]) -> None:
         """Takes the next ops.  Raises ValueProblem when the value of the op `at` is not right."""
-        clients: dict[str, Callable[[Op], None]] = self.best.clients if self.best is not None else {}
-        op = None
-        try:
-            for op in ops:
-                self.ops += 1
-                if op.process.__class__ is not int or self.run is None:
-                    self._take(op)
-                    if not clients and self.best is not None:
-                        clients = self.best.clients
-                elif op.f in clients:
-                    clients[op.f](op)
-                else:
-                    self.unknown_f[op.f] += 1
-        finally:
-            self.at = op.index if op is not None else self.at
+        self.ops += len(ops)
+        rest = iter(ops)
+        while True:
+            try:
+                op = self.best.take(rest) if self.best is not None else next(rest, None)
+            except ValueProblem:
+                assert self.best is not None
+                self.at = self.best.at
+                raise
+            if op is None:
+                return
+            self.at = op.index
+            if self.run is not None and op.process.__class__ is int:
+                self.unknown_f[op.f] += 1
+            else:
+                self._take(op)
 
     def _take(self, op: Op) -> None:
         if self.run is None and not (op.process == "controller" and op.f == "run"):

@@ -57,7 +57,7 @@ def test_a_bad_history_is_found_by_exactly_the_promise_that_it_breaks(path: Path
     (promise,) = wanted(path)["broken"]
     history = History(path)
     checking = Checking(knowledge_ends(history))
-    checking.feed(history)
+    checking.feed(list(history))
     verdict = checking.finish(history)
     assert [result.valid for result in verdict.results if result.name != promise and result.judged].count(False) == 0
 
