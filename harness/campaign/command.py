@@ -108,7 +108,10 @@ def _result(folder: Path, tally: Tally) -> dict[str, Any]:
     result: dict[str, Any] = {}
     try:
         result = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
+        written = result["going_on"] is False
+    except (OSError, ValueError, KeyError):
+        written = False
+    if not written:  # what is there was written while the campaign went on
         print(f"onethrone: {folder}: the report could not be written; see .report/log there", file=sys.stderr)
     now = {"valid": tally.valid, "summary": tally.sentence(), "campaign": str(folder)}
     return {**result, **now, "report": str(folder / "report.html")}

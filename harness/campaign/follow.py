@@ -40,7 +40,8 @@ def said(job: Job, campaign: Path, code: int, why: str, out: Path, log: Path) ->
     """What it came to, for the journal: `ok`, `words`, and for a smaller run what there is to tell of it."""
     found = _result(out)
     if why or found is None:
-        return {"ok": False, "words": why or last_words(log) or f"it ended with code {code}"}
+        words = last_words(log).replace(f"{campaign}/", "")
+        return {"ok": False, "words": why or words or f"it ended with code {code}"}
     if job.kind == "replay":
         same = bool(found.get("same")) and found.get("verdict_same") is True
         if same:

@@ -152,7 +152,8 @@ def _order(group: Any) -> tuple[bool, int]:
 
 def _group(group: Any, plan: CampaignPlan) -> dict[str, Any]:
     failure = group.failure
-    said = {kind.removesuffix("-again"): told for kind, told in group.said.items()}
+    untold = {"words": "", "story": "", "folder": "", "test": ""}
+    said = {kind: untold | told for kind, told in group.said.items()}
     return {
         "id": group.id,
         "promise": failure.signature.promise,

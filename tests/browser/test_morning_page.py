@@ -103,6 +103,8 @@ def night(tmp_path: Path) -> Told:
     story = f"n3 leads epoch 1; n3 is cut off {HOSTILE}; and unique-leader is broken."
     told.follow("g1", "replay", ok=True, words="replayed")
     told.follow("g1", "shrink", ok=True, story=story, faults=2, faults_before=18, servers=3, folder="", test="")
+    told.follow("g2", "replay", ok=False, words="replayed, and not the same")
+    told.follow("g2", "shrink", ok=False, words="its 12 faults broke nothing in 102 simulated worlds")
     return told
 
 
@@ -132,7 +134,8 @@ def test_the_verdict_comes_first_and_real_failures_stand_before_planted_ones(pag
     expect(cards.nth(0)).to_contain_text("unique-leader")
     expect(cards.nth(0)).to_contain_text("not planted")
     expect(cards.nth(1)).to_contain_text("planted: forgets-epoch")
-    expect(cards.nth(1)).to_contain_text("not yet")  # neither replayed nor made smaller
+    expect(cards.nth(1)).to_contain_text("replayed, and not the same")
+    expect(cards.nth(1)).to_contain_text("its 12 faults broke nothing in 102 simulated worlds")
 
 
 def test_a_failure_is_told_by_its_shortest_story_and_leads_to_its_run(page: Page) -> None:
