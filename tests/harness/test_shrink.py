@@ -56,10 +56,10 @@ def test_what_is_left_is_an_ordinary_run_that_breaks_the_same_promise(shrunk: Sh
     assert len(schedules.load(shrunk.folder / "schedule.json").faults) == shrunk.faults
     verdict = check(shrunk.folder)
     assert [v.promise for v in verdict.violations].count(PROMISE)
-    assert (shrunk.folder / "n1" / "server.log").exists()  # of so short a run it may say nothing
     for name in ("plan.toml", "results.json", "report.html", "n1/journal.jsonl"):
         assert (shrunk.folder / name).stat().st_size > 0
-    assert (shrunk.runs, shrunk.interrupted) == (min(shrunk.runs, 250), False)
+    assert shrunk.runs <= 250
+    assert not shrunk.interrupted
 
 
 def test_its_journals_replay_to_the_same_violation(shrunk: Shrunk, capsys: pytest.CaptureFixture[str]) -> None:
