@@ -46,6 +46,8 @@ from nemesis.schedule import Schedule
 SERVERS_MIN = 3
 LEAST_FAULT_S = 0.05
 CALM_S = 1.0
+END_S = 2.0
+"""Of a fault that was for good, before it is made shorter."""
 BISECTIONS_MAX = 6
 NEAR_S, NEAR = 0.05, 0.15
 """A time is short enough when what is known to be too short is so near: nobody reads the difference."""
@@ -211,9 +213,10 @@ def _fewer_faults(search: Search) -> None:
 
 
 def _storm_ends_with_its_faults(search: Search) -> None:
-    """What is shorter is run sooner."""
+    """What is shorter is run sooner.  What is for good is left the time that it might end in."""
     schedule = search.best.schedule
-    over = max([schedule.calm_s, *(fault.at_s + (fault.for_s or 0) for fault in schedule.faults)])
+    ends = [fault.at_s + (END_S if fault.for_s is None else fault.for_s) for fault in schedule.faults]
+    over = min(schedule.core_at_s, max([schedule.calm_s, *ends]))
     search.take([search.scheduled(smaller.core_at(schedule, over), f"a storm of {over:g} s")])
 
 
