@@ -60,7 +60,7 @@ class Answer:
     verified: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     unknown: bool = False
-    """Nobody knows whether it was done: the host did not answer in time."""
+    """Nobody knows whether it was done: the host did not answer in time, or could not tell either."""
     began_ns: int = 0
     done_ns: int = 0
     time_error_ns: int = 0
@@ -438,6 +438,7 @@ class Injector:
                 ok=message["ok"],
                 verified=message.get("verified") or {},
                 error=message.get("error", ""),
+                unknown=message.get("unsure", False),
                 began_ns=began,
                 done_ns=done,
                 time_error_ns=error,

@@ -230,7 +230,8 @@ def library_start(pid: int) -> Optional[int]:
             _, _, seconds, nanoseconds = struct.unpack("<QQqq", memory.read(32))
     except (OSError, struct.error):
         return None
-    return seconds * SECOND + nanoseconds if nanoseconds >= 0 else None
+    # The mapping is there before the library has written its start: a line drawn from 1970 would lead by years.
+    return seconds * SECOND + nanoseconds if seconds > 0 else None
 
 
 # ---- reading the clock back ----------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ import time
 from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Set
 
 from nemesis.injector import abilities, clocks, linux, net, queues, tails
-from nemesis.injector.errors import Refused
+from nemesis.injector.errors import Refused, Unsure
 from nemesis.injector.processes import Op, Server, check_definition
 
 CLOCK_GAP_S = 0.06
@@ -187,8 +187,8 @@ class Host:
         server.down.add(fault_id)
         try:
             verified.update((yield from server.kill(how)))
-        except Refused:
-            yield from self._give_back(fault_id)
+        except Refused as refused:
+            yield from self._give_back_refused(fault_id, refused)
             raise
         self._tell()
         return verified
@@ -199,8 +199,8 @@ class Host:
         self._tell()
         try:
             return (yield from server.pause())
-        except Refused:
-            yield from self._give_back(fault_id)
+        except Refused as refused:
+            yield from self._give_back_refused(fault_id, refused)
             raise
 
     def _clock(self, request: Dict[str, Any]) -> Op:
@@ -217,8 +217,8 @@ class Host:
             self._later(change["period_ms"] / 1000, lambda: self._strobe(server, fault_id, change["period_ms"]))
         try:
             return (yield from self._read_clock(server))
-        except Refused:
-            yield from self._give_back(fault_id)
+        except Refused as refused:
+            yield from self._give_back_refused(fault_id, refused)
             raise
 
     def _strobe(self, server: Server, fault_id: str, period_ms: float) -> None:
@@ -258,6 +258,13 @@ class Host:
 
     def _undo(self, request: Dict[str, Any]) -> Op:
         return (yield from self._give_back(request["fault"]))
+
+    def _give_back_refused(self, fault_id: str, refused: Refused) -> Generator[float, None, None]:
+        """What a fault holds that did not come into effect."""
+        try:
+            yield from self._give_back(fault_id)
+        except Refused as error:
+            raise Unsure("%s; and it is not surely given back: %s" % (refused, error)) from None
 
     def _give_back(self, fault_id: str) -> Op:
         """All that the fault holds; the network first, so that a server comes up into a whole one.

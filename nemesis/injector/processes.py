@@ -163,9 +163,10 @@ class Server:
         return self.who is not None
 
     def _stop_threads(self, who: linux.Identity) -> Generator[float, None, None]:
+        """Returns when it stands still, or when no fault pauses it any more."""
         linux.signal_group(who, signal.SIGSTOP)
         until = time.monotonic() + 5
-        while linux.alive(who) and not linux.stopped(who.pid):
+        while linux.alive(who) and not linux.stopped(who.pid) and self.paused:
             if time.monotonic() > until:
                 raise Refused("process %d is not stopped 5 s after SIGSTOP" % who.pid)
             yield 0.001

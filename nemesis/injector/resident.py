@@ -30,7 +30,7 @@ import traceback
 from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Tuple
 
 from nemesis.injector import PROTOCOL, net
-from nemesis.injector.errors import Refused
+from nemesis.injector.errors import Refused, Unsure
 from nemesis.injector.guardian import Guard
 from nemesis.injector.operations import Host
 from nemesis.injector.tails import Tail
@@ -144,9 +144,10 @@ class Resident:
         self,
         operation: Operation,
         then: Callable[[Dict[str, Any]], None],
-        failed: Optional[Callable[[str], None]] = None,
+        failed: Callable[[str, bool], None] = lambda error, unsure: log(error),
     ) -> None:
-        """Run an operation to its end, step by step between other work."""
+        """Run an operation to its end, step by step between other work; `failed` is told why, and whether something of
+        it may be in force."""
 
         def step() -> None:
             try:
@@ -154,10 +155,10 @@ class Resident:
             except StopIteration as stop:
                 then(stop.value)
             except (Refused, OSError) as error:
-                (failed or log)(str(error))
+                failed(str(error), isinstance(error, Unsure))
             except Exception as error:  # noqa: BLE001 - the host must stay healed and answering, whatever is wrong here
                 traceback.print_exc()
-                (failed or log)("the injector itself failed: %r" % error)
+                failed("the injector itself failed: %r" % error, True)
             else:
                 self.later(delay, step)
 
@@ -206,7 +207,10 @@ class Resident:
         def then(verified: Dict[str, Any]) -> None:
             self._answer(number, heard, verified=verified, began=began, done=time.monotonic_ns())
 
-        self._start(self._operation(request), then, lambda error: self._answer(number, heard, error=error))
+        def failed(error: str, unsure: bool) -> None:
+            self._answer(number, heard, error=error, unsure=unsure)
+
+        self._start(self._operation(request), then, failed)
 
     def _operation(self, request: Dict[str, Any]) -> Operation:
         do = request.get("do")
@@ -226,8 +230,10 @@ class Resident:
         began: int = 0,
         done: int = 0,
         error: str = "",
+        unsure: bool = False,
     ) -> None:
         answer: Dict[str, Any] = {"id": number, "ok": not error, "heard": heard}
+        answer.update({"unsure": True} if unsure else {})
         answer.update({"error": error} if error else {"verified": verified, "began": began, "done": done})
         answer["sent"] = time.monotonic_ns()
         line = json.dumps(answer).encode() + b"\n"

@@ -307,3 +307,17 @@ def test_clock_faults_that_begin_and_end_at_the_same_time_are_all_verified(clock
                     asked.append(pool.submit(clocked.ask, "n1", fault=fault, **order))
                     time.sleep(gap_s)
                 assert all(answer.result(2 * DEADLINE_S) for answer in asked)
+
+
+def test_a_server_that_is_started_while_its_pause_ends_is_up_and_running(clocked: Ensemble) -> None:
+    """The start waits for it to stand still, and the pause's end wakes it."""
+    with ThreadPoolExecutor() as pool:
+        for gap_s in (0.0, 0.01, 0.02, 0.04, 0.06, 0.08):
+            clocked.ask("n1", "pause", fault="f1")
+            clocked.ask("n1", "kill", fault="f2")
+            asked = []
+            for fault in ("f2", "f1"):
+                asked.append(pool.submit(clocked.ask, "n1", "undo", fault=fault))
+                time.sleep(gap_s)
+            assert all(answer.result(2 * DEADLINE_S) for answer in asked)
+            written(clocked)
