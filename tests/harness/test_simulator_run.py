@@ -31,12 +31,15 @@ def _calm(servers: int, *faults: Fault) -> Schedule:
 # ---- determinism -----------------------------------------------------------------------------------------------------
 
 
-def test_one_seed_gives_one_folder_byte_for_byte_in_processes_with_different_hash_seeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [9, 11])  # in the world of 9 connections are cut, stall, and end half open
+def test_one_seed_gives_one_folder_byte_for_byte_in_processes_with_different_hash_seeds(
+    tmp_path: Path, seed: int
+) -> None:
     folders = []
-    for hash_seed in ("1", "4242"):
+    for hash_seed, malloc in (("1", "pymalloc"), ("4242", "malloc")):  # other hashes, and other addresses
         results = tmp_path / hash_seed
-        words = [*ONETHRONE, "simulate", "--seed", "11", "--time-limit", "40", "--results", str(results)]
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        words = [*ONETHRONE, "simulate", "--seed", str(seed), "--time-limit", "40", "--results", str(results)]
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONMALLOC": malloc}
         subprocess.run(words, env=environment, check=True, capture_output=True, timeout=120)
         folders.append((results / "latest").resolve())
     files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
