@@ -47,6 +47,11 @@ def storm(campaign: Path) -> list[Path]:
     return [path for path in histories if b'{"phase":"storm"}' in path.read_bytes()]
 
 
+def canaries_found(campaign: Path) -> int:
+    canary = tally(campaign).canary.get("hosts")
+    return canary.found if canary is not None else 0
+
+
 def killed(process: Any, campaign: Path, when: Callable[[], Any]) -> list[Path]:
     """Kills the controller and its children at once, as when the machine dies; the labs that there were."""
     until(when, "it is so far")
@@ -75,7 +80,7 @@ def test_a_campaign_killed_in_the_middle_of_a_run_leaves_clean_hosts_and_counts_
 
     process = begin("--resume", campaign, "--for", "1h", log=log)
     try:
-        until(lambda: tally(campaign).canary["hosts"].found, "the canary, whose run was cut, is found", deadline_s=200)
+        until(lambda: canaries_found(campaign), "the canary, whose run was cut, is found", deadline_s=200)
         process.send_signal(signal.SIGINT)
         process.wait(120)
     finally:
