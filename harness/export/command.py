@@ -34,9 +34,9 @@ def export(run: Path, form: str, out: Path | None, since: float | None, until: f
     """Give out a run in the format of another tool.
 
     \b
-      onethrone export results/latest --to edn --out history.edn         Jepsen's history, for its checkers and others
-      onethrone export results/latest --to perfetto --out trace.json     for https://ui.perfetto.dev
-      onethrone export results/latest --to shiviz --since 9 --until 12   a space-time diagram in ShiViz
+      onethrone export RUN --to edn --out history.edn       for Jepsen's checkers
+      onethrone export RUN --to perfetto --out trace.json   for ui.perfetto.dev
+      onethrone export RUN --to shiviz --since 9 --until 12
 
     RUN is a run's folder or, for edn and perfetto, a bare history.jsonl.  Messages are found by repeating the servers'
     journals, which a run's folder has.

@@ -54,7 +54,12 @@ def test_a_lost_quorum_and_the_next_epoch_are_in_the_log_with_their_evidence(zoo
     finally:
         for host in others:
             zookeeper.kill(host, signal.SIGCONT)
-    down = next(op["value"] for op in states(zookeeper, second)[::-1] if op["value"]["reason"].startswith("Not suffic"))
+
+    def steps_down() -> list[Any]:
+        return [op["value"] for op in states(zookeeper, second) if op["value"]["reason"].startswith("Not suffic")]
+
+    # It steps down before its log says so.
+    down = zookeeper.wait_for("the log of it", steps_down)[-1]
     assert (down["role"], down["established"], down["epoch"]) == ("LOOKING", False, None)
     assert down["reason"].endswith(f"only synced with sids: [ [{zookeeper.places[second].sid}] ]")
     zookeeper.wait_until_all_serve()
