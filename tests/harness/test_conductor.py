@@ -18,6 +18,14 @@ from nemesis.orders import Order
 from nemesis.schedule import Schedule
 
 HOSTS = ("n1", "n2", "n3")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is gained here by waiting between two tries."""
+    monkeypatch.setattr("harness.conductor.UNDO_AGAIN_S", 0.01)
+
+
 FREEZE = Fault(id="f1", kind="clock", at_s=0.0, for_s=0.1, targets="random", params={"change": "freeze"})
 SCHEDULE = Schedule(seed=1, servers=3, duration_s=0.1, calm_s=0.0, core_at_s=0.1, all_at_s=0.1, faults=(FREEZE,))
 
