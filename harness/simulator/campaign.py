@@ -40,7 +40,7 @@ from harness.simulator.run import Settings, simulate
 from nemesis.schedule import Schedule
 
 BATCH = 8
-"""Seeds of a batch: about half a second of work, so that handing it out costs little (one seed takes 60 ms)."""
+"""Seeds of a batch: about a second of work, so that handing it out costs little (one seed takes 0.14 s)."""
 BATCHES_WAITING = 2
 """Beside the one that a worker is at, so that it never waits for us."""
 TRIES = 3

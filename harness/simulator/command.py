@@ -77,7 +77,7 @@ def simulate_command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Torment ensembles in a simulated world: the agent's own core, a minute in a twentieth of a second.
+    """Torment ensembles in a simulated world: the agent's own core, a minute in less than a fifth of a second.
 
     \b
       onethrone simulate --seed 7
