@@ -40,6 +40,7 @@ from node.events import (
     Txn,
 )
 from node.server import Server
+from tests.node.contract import check_effect, check_state
 from tests.node.world import configs
 
 EMPTY = Durable(0, 0, 0, b"", ())
@@ -71,6 +72,7 @@ class Probe:
         self.timers: dict[str, int] = {}
         self.conns: dict[int, int] = {}
         self.accepts = 0
+        self.closed: set[int] = set()
         self.take(self.server.start(self.now))
 
     def take(self, effects: list[Effect]) -> list[Effect]:
@@ -81,6 +83,8 @@ class Probe:
                     self.timers.pop(effect.name, None)
                 else:
                     self.timers[effect.name] = effect.due
+            check_effect(effect, self.closed)
+        check_state(self.server)
         return effects
 
     def step(self, event: Event) -> list[Effect]:

@@ -1,0 +1,150 @@
+"""What holds after every step of a server, whatever the step was: `Probe` asserts it each time.
+
+1.  Every effect can be performed: its fields have their types, a message can be encoded, a mark is a known one, a
+    report is JSON, and nothing is said on a connection that was hung up (events.py).
+2.  The state is plain data of its declared types (core.py).
+3.  Role and state agree: who leads has a `Leading`, who follows a `Learning`, who elects neither.
+4.  Nothing waits for ever: each thing that is waited for has its timer, and a role that was left has none.
+5.  Both directions of each index agree: a connection is a peer's exactly if it is that peer's connection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from harness.simulator.marks import known
+from node import wire
+from node.broadcast import Leading
+from node.connections import Peer, Pending
+from node.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION, Vote
+from node.election import Ballot
+from node.events import (
+    FOLLOWING,
+    LEADING,
+    LOOKING,
+    OBSERVING,
+    Effect,
+    HangUp,
+    Log,
+    Reached,
+    Reply,
+    Report,
+    Send,
+)
+from node.learner import Learning
+from node.packets import CREATE, CREATE2
+from node.server import Server
+
+
+class State:
+    """The declared types of what `Server` holds."""
+
+    now: int
+    role: int
+    phase: str
+    round: int
+    next_conn: int
+    accepted_epoch: int
+    current_epoch: int
+    timers: dict[str, int]
+    reported: dict[str, Any]
+    peers: dict[int, Peer]
+    sid_of: dict[int, int]
+    dials: dict[int, int]
+    pending: dict[int, Pending]
+    generic_observers: int
+    vote: Vote
+    proposal: Vote
+    recvset: dict[int, Ballot]
+    outofelection: dict[int, Ballot]
+    finalize_at: int | None
+    interval: int
+    learning: Learning | None
+    leading: Leading | None
+    highest_accepted: int
+
+
+TIMERS = {
+    LOOKING: {"pending", "election", "finalize", "connections"},
+    LEADING: {"pending", "leader"},
+}
+LEARNERS_TIMERS = {"pending", "leader-silent", "leader-retry"}
+EVIDENCE = {"votes", "electors", "epoch_acks", "own", "newleader_acks", "synced", "looking"}
+SAMPLE = 20
+"""So many elements of a container are looked at: one that grows to hundreds is filled by one line of code."""
+
+
+@cache
+def fields(cls: Hashable) -> dict[str, Any]:
+    """The declared fields of a class of the core; none of any other type."""
+    return get_type_hints(cls) if cls is State or cls.__module__.startswith("node.") else {}
+
+
+def is_a(value: Any, kind: Any) -> bool:
+    """Is the value, with all that it holds, of this declared type?"""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(is_a(value, arg) for arg in args)
+    if origin is dict:
+        pairs = list(value.items())[:SAMPLE] if isinstance(value, dict) else [(None, None)]
+        return all(is_a(key, args[0]) and is_a(element, args[1]) for key, element in pairs)
+    if origin is tuple and args[-1] is not Ellipsis:
+        return isinstance(value, tuple) and len(value) == len(args) and all(map(is_a, value, args))
+    if origin is not None:
+        return isinstance(value, origin) and all(is_a(element, args[0]) for element in list(value)[:SAMPLE])
+    return kind is Any or (
+        type(value) is kind and all(is_a(getattr(value, name), hint) for name, hint in fields(kind).items())  # type: ignore[arg-type]
+    )
+
+
+def check_effect(effect: Effect, hung_up: set[int]) -> None:
+    assert is_a(effect, type(effect)), f"not of its types: {effect}"
+    if isinstance(effect, Send):
+        assert effect.conn not in hung_up, f"said after hanging up: {effect}"
+        wire.encode(effect.message)
+    elif isinstance(effect, HangUp):
+        assert effect.conn not in hung_up, f"hung up twice: {effect}"
+        hung_up.add(effect.conn)
+    elif isinstance(effect, Reached):
+        assert effect.mark in known()
+    elif isinstance(effect, Log):
+        assert effect.level in {"INFO", "WARN", "ERROR"}
+    elif isinstance(effect, Report):
+        assert json.loads(json.dumps(effect.value)) == effect.value
+        assert effect.value["evidence"].keys() <= EVIDENCE
+        assert effect.value["reason"]
+    elif isinstance(effect, Reply) and (effect.error or effect.type not in (CREATE, CREATE2)):
+        assert effect.payload == b"", "only a path that was created is told"
+
+
+def check_state(server: Server) -> None:
+    for name, kind in fields(State).items():
+        assert is_a(getattr(server, name), kind), f"{name} is {getattr(server, name)}"
+    timers = server.timers
+    assert timers.keys() <= TIMERS.get(server.role, LEARNERS_TIMERS)
+    assert server.peers.keys() >= {m.sid for m in server.config.members if m.sid != server.sid}
+    assert server.sid_of == {peer.conn: sid for sid, peer in server.peers.items() if peer.conn is not None}
+    assert server.dials == {peer.dialing: sid for sid, peer in server.peers.items() if peer.dialing is not None}
+    if server.pending:
+        assert timers["pending"] <= min(pending.deadline for pending in server.pending.values())
+    leading, learning = server.leading, server.learning
+    assert (leading is not None) == (server.role == LEADING)
+    assert (learning is not None) == (server.role in {FOLLOWING, OBSERVING})
+    if leading is not None or learning is not None:
+        assert server.phase in {DISCOVERY, SYNCHRONIZATION, BROADCAST}
+        assert (server.recvset, server.outofelection, server.finalize_at) == ({}, {}, None)
+    else:
+        assert server.phase == ELECTION_PHASE
+        assert timers.keys() >= {"election", "connections"}
+        assert server.finalize_at is None or timers["finalize"] == server.finalize_at
+    if leading is not None:
+        assert "leader" in timers
+        assert list(leading.outstanding) == sorted(leading.outstanding)
+        assert list(leading.outstanding.values()) == [o for z, o in leading.outstanding.items() if o.txn.zxid == z]
+    if learning is not None:
+        assert ("leader-silent" in timers) == learning.connected
+        assert ("leader-retry" in timers) == (learning.conn is None)
