@@ -90,7 +90,8 @@ class HostClock:
     def exchange(self, sent: int, heard: int, answered: int, received: int) -> None:
         """We sent and received by our clock; the host heard and answered by its own.  Nanoseconds."""
         ahead = ((heard - sent) + (answered - received)) // 2
-        error = max(0, (received - sent) - (answered - heard)) // 2 + 1
+        # Stamps, and halves of them, are whole nanoseconds: each rounding takes up to one.
+        error = max(0, (received - sent) - (answered - heard)) // 2 + 4
         self._samples.append(_Sample((sent + received) // 2, ahead, error))
 
     @property

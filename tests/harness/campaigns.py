@@ -25,14 +25,14 @@ report_s = 2.0
 ensembles = []
 [simulator]
 batch = 6
-limit_s = 20.0
+limit_s = 40.0
 [budget]
 free_mb = 1.0
 [[settings]]
 name = "plain"
 servers = [3]
 mixes = ["crashes"]
-ensemble = { tick_ms = 100, max_notification_interval_ms = 300 }
+ensemble = { max_notification_interval_ms = 1000 }
 """
 
 PLANTED = """
@@ -40,7 +40,7 @@ PLANTED = """
 name = "planted"
 servers = [3]
 mixes = ["crashes"]
-ensemble = { tick_ms = 100, max_notification_interval_ms = 300, bug = "forgets-epoch" }
+ensemble = { max_notification_interval_ms = 1000, bug = "forgets-epoch" }
 """
 
 

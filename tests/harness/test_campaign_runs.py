@@ -32,7 +32,7 @@ from tests.harness.campaigns import (
     until,
 )
 
-KILLS = int(os.environ.get("ONETHRONE_TEST_KILLS", "4"))
+KILLS = int(os.environ.get("ONETHRONE_TEST_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_a_full_disk_stops_new_runs_in_time_and_the_campaign_goes_on_when_there_
 
 def test_a_canary_or_a_planted_bug_that_is_not_found_makes_the_verdict_unknown(tmp_path: Path) -> None:
     hidden = "connects-for-ever"  # which no storm of crashes shows
-    text = QUICK.replace("300 }", f"300, bug = '{hidden}' }}") + f"[canary]\nbug = '{hidden}'\n"
+    text = QUICK.replace("1000 }", f"1000, bug = '{hidden}' }}") + f"[canary]\nbug = '{hidden}'\n"
     (tmp_path / "night.toml").write_text(text)
     campaign, code = interrupted(tmp_path / "night.toml", tmp_path / "results", counted_seeds, "a run is counted")
     found = summary(campaign)
