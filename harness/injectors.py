@@ -26,6 +26,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import shlex
 import threading
 import time
@@ -90,30 +91,35 @@ class HostClock:
     def exchange(self, sent: int, heard: int, answered: int, received: int) -> None:
         """We sent and received by our clock; the host heard and answered by its own.  Nanoseconds."""
         ahead = ((heard - sent) + (answered - received)) // 2
-        # Stamps, and halves of them, are whole nanoseconds: each rounding takes up to one.
-        error = max(0, (received - sent) - (answered - heard)) // 2 + 4
+        # The clocks run apart while the host answers, too.  Stamps, and halves of them, are whole nanoseconds: each
+        # rounding takes up to one.
+        error = max(0, (received - sent) - (answered - heard)) // 2 + math.ceil(DRIFT * (received - sent)) + 4
         self._samples.append(_Sample((sent + received) // 2, ahead, error))
 
     @property
     def known(self) -> bool:
         return bool(self._samples)
 
-    def _best(self, at: int) -> tuple[int, int]:
-        """How far the host is ahead, and the error, at our time `at`."""
-        grown = [(round(sample.error + DRIFT * abs(at - sample.at)), sample.ahead) for sample in list(self._samples)]
-        if not grown:
-            raise HarnessError("a host's clock was asked for before anything was heard from the host")
-        error, ahead = min(grown)
-        return ahead, error
-
     def to_controller_time(self, host_ns: int) -> tuple[int, int]:
         """Our time of the host's, and its error bound, in nanoseconds."""
-        latest = self._samples[-1] if self._samples else _Sample(0, 0, 0)
-        ahead, error = self._best(host_ns - latest.ahead)
-        return host_ns - ahead, error
+        # When that was by our clock is known only as well as the sample: it may lie that much further from it.
+        error, ahead = min(
+            (sample.error + DRIFT * (abs(host_ns - sample.ahead - sample.at) + sample.error), sample.ahead)
+            for sample in self._known_samples()
+        )
+        return host_ns - ahead, math.ceil(error)
 
-    def to_host_time(self, controller_ns: int) -> int:
-        return controller_ns + self._best(controller_ns)[0]
+    def to_host_time(self, controller_ns: int) -> tuple[int, int]:
+        """The host's time of ours, and its error bound, in nanoseconds."""
+        error, ahead = min(
+            (sample.error + DRIFT * abs(controller_ns - sample.at), sample.ahead) for sample in self._known_samples()
+        )
+        return controller_ns + ahead, math.ceil(error)
+
+    def _known_samples(self) -> list[_Sample]:
+        if not self._samples:
+            raise HarnessError("a host's clock was asked for before anything was heard from the host")
+        return list(self._samples)
 
     def way_ns(self) -> int:
         """The usual way there of late: half of a round trip (the median of eight)."""
@@ -224,7 +230,7 @@ class Injector:
         number = next(self._ids)
         record: dict[str, Any] = {"id": number, **order}
         if at_ns is not None and self.clock.known:
-            record["at"] = self.clock.to_host_time(at_ns)
+            record["at"] = self.clock.to_host_time(at_ns)[0]
         return _Pending(number, json.dumps(record).encode())
 
     def send(self, pending: _Pending) -> None:
