@@ -440,6 +440,8 @@ class Injector:
             self.clock.exchange(pending.sent_ns, message["heard"], message["sent"], received)
         began, error = self.to_controller_time(message.get("began") or message["heard"]) if self.clock.known else (0, 0)
         done, _ = self.to_controller_time(message.get("done") or message["sent"]) if self.clock.known else (0, 0)
+        if pending.sendings == 1:  # whatever clocks say, nothing is done before it is asked for, or after the answer
+            began, done = (min(max(ns, pending.sent_ns), received) for ns in (began, done))
         pending.settle(
             Answer(
                 ok=message["ok"],

@@ -91,8 +91,9 @@ class Outcome:
 def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
     """Carry the plan out and judge what was seen.
 
-    UsageError: the plan cannot be carried out on these hosts; no folder is left then.  A harness that fails once the
-    history has begun is no error here: the outcome says so in `failure`, beside the verdict on what there is.
+    UsageError: the plan cannot be carried out on these hosts; no folder is left then, nor of a run that was interrupted
+    before its history began.  A harness that fails once it has is no error here: the outcome says so in `failure`,
+    beside the verdict on what there is.
     """
     folder = folders.create(results, plan.name)
     failure = ""
@@ -104,6 +105,8 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
                 _Run(plan, folder, progress).carry_out()
         except (HarnessError, KeyboardInterrupt) as error:
             if not folder.history.exists():
+                if isinstance(error, KeyboardInterrupt):
+                    folder.discard()
                 raise
             failure = str(error) or "interrupted"
             LOG.exception("the run ended before its time")
@@ -142,9 +145,10 @@ class _Run:
         self.names = host_names(plan)
 
     def carry_out(self) -> None:
+        given = self.given_schedule()
         with cluster(self.plan, self.progress) as hosts:
             value = self.run_value(hosts)
-            schedule = self.schedule(hosts, value)
+            schedule = self.schedule(given, hosts, value)
             schedule.save(self.folder.schedule)
             directory = f"{self.plan.hosts.directory}/{self.folder.path.parent.name}-{self.folder.path.name}"
             places = {
@@ -163,17 +167,24 @@ class _Run:
             finally:
                 record.close()
 
-    def schedule(self, hosts: Cluster, value: dict[str, Any]) -> Schedule:
-        """The plan's schedule, or one drawn from its seed; refused if a host cannot do a fault of it.
+    def given_schedule(self) -> Schedule | None:
+        """The plan's schedule, if it names one: read before anything is done to a host."""
+        try:
+            return schedules.load(Path(self.plan.nemesis.schedule)) if self.plan.nemesis.schedule else None
+        except ScheduleError as error:
+            raise UsageError(str(error)) from None
+
+    def schedule(self, given: Schedule | None, hosts: Cluster, value: dict[str, Any]) -> Schedule:
+        """The schedule that is given, or one drawn from the seed; refused if a host cannot do a fault of it.
 
         An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
         """
-        nemesis, ensemble = self.plan.nemesis, self.plan.ensemble
+        ensemble = self.plan.ensemble
         run = msgspec.convert(value, values.Run)
         bound_s = bound_ns(run) / 1e9
         try:
-            if nemesis.schedule:
-                schedule = schedules.load(Path(nemesis.schedule))
+            if given is not None:
+                schedule = given
             else:
                 able = {
                     ability
@@ -185,7 +196,7 @@ class _Run:
                     len(self.names) - len(self.plan.ensemble.observers),
                     self.plan.time.limit_s,
                     abilities=able,
-                    kinds=nemesis.kinds,
+                    kinds=self.plan.nemesis.kinds,
                     detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
                     act_s=round(4 / 3 * bound_s, 3),
                     spared=run.quorums().spared(),

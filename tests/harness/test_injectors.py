@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -70,6 +71,20 @@ def test_what_is_not_json_is_survived() -> None:
     made._hear(b"\xff garbage")
     hear(made, stream="s", offset=0, next=2, lines=["a"])
     assert lines == ["a"]
+
+
+def test_nothing_was_done_before_it_was_asked_for_whatever_the_clocks_say() -> None:
+    """All the way of the only good exchange was there: the host seems to be 50 ms ahead, and is not."""
+    made, _, _ = injector()
+    sent = time.monotonic_ns() - 300 * MS
+    made.clock.exchange(sent - 500 * MS, sent - 400 * MS, sent - 400 * MS, sent - 400 * MS)
+    pending = made.prepare({"do": "something"})
+    pending.sendings, pending.sent_ns = 1, sent
+    made._pending[pending.number] = pending
+    hear(made, id=pending.number, ok=True, heard=sent + 5 * MS, sent=sent + 5 * MS)
+    assert made.clock.to_controller_time(sent + 5 * MS)[0] < sent
+    assert pending.answer is not None
+    assert pending.answer.began_ns == pending.answer.done_ns == sent
 
 
 def test_a_refusal_is_an_error_with_the_host_and_an_answer_holds_what_was_verified() -> None:

@@ -224,6 +224,32 @@ def test_a_run_that_is_interrupted_leaves_the_hosts_as_it_found_them_and_judges_
     assert not (tmp_path / "results" / "current").is_symlink()
 
 
+def test_a_run_that_is_interrupted_before_its_history_began_leaves_no_folder(lab: Lab, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    controller = subprocess.Popen(
+        [*ONETHRONE, "run", "-F", str(lab.ssh_config), "--hosts", "n1,n2,n3", "--results", str(results)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until(results.exists, 60, "it has a folder")
+    assert not list(results.glob("*/*/history.jsonl"))
+    controller.send_signal(signal.SIGINT)
+    _, said = controller.communicate(timeout=60)
+    assert controller.returncode == 255, said
+    assert not results.exists()
+
+
+def test_a_bad_schedule_is_refused_before_anything_is_done_to_a_host(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "config").write_text("Host n1 n2 n3\n")
+    ended = onethrone(
+        "run", "--hosts", "n1,n2,n3", "-F", tmp_path / "config", "--results", tmp_path / "results",
+        "--schedule", tmp_path / "bad.json",
+    )  # fmt: skip
+    assert ended.returncode == 254, ended.stderr
+    assert "bad.json: this is not JSON" in ended.stderr
+    assert not (tmp_path / "results").exists()
+
+
 def test_connections_that_are_cut_during_a_run_lose_no_event_and_change_no_verdict(lab: Lab, tmp_path: Path) -> None:
     """Every SSH connection of a run is killed, on the hosts' side; the run ends as if nothing had been."""
     controller = subprocess.Popen(
