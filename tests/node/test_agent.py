@@ -21,6 +21,7 @@ import pytest
 
 from harness.archive import build
 from harness.zkclient import Client, Failed, Unknown, four_letter_word
+from nemesis.injector import clocks, linux
 from node import packets
 from node.agent import Agent, EventsFile
 from node.config import Config, Member
@@ -377,10 +378,9 @@ def events(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("rate", ["+1d", "+0 x0.5", "2001-02-03 04:05:06"], ids=["jumped", "slow", "frozen"])
 def test_host_time_is_the_hosts_clock_even_in_a_process_whose_clock_is_bent(one: One, rate: str) -> None:
     """libfaketime bends what the server believes, and not what its events file says."""
-    library = subprocess.run(
-        ["faketime", "now", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True, timeout=30
-    )
-    environment = {**os.environ, "LD_PRELOAD": library.stdout.strip(), "FAKETIME": rate}
+    library = clocks.library()
+    assert library is not None
+    environment = {**os.environ, "LD_PRELOAD": library, "FAKETIME": rate}
     path = one.folder / "events"
     before = time.monotonic_ns()
     process = subprocess.Popen([*one.command, "--events", str(path)], env=environment, stderr=subprocess.DEVNULL)
@@ -400,6 +400,7 @@ def test_host_time_is_the_hosts_clock_even_in_a_process_whose_clock_is_bent(one:
     finally:
         process.kill()
         process.wait(DEADLINE_S)
+        linux.forget_shared_memory(process.pid)
 
 
 def test_a_cut_line_of_the_events_file_is_removed_at_the_next_start(one: One) -> None:
