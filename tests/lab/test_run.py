@@ -105,27 +105,71 @@ def test_the_verdict_comes_out_the_same_from_the_bare_history(minute: Path) -> N
 # ---- the checkers can fail -----------------------------------------------------------------------------------------
 
 
+def run_with(bug: str, schedule: str, folder: Path) -> Path:
+    """A run that ends invalid.
+
+    Clients are slow: an epoch in which nothing is written leaves no trace in a log, so it is easily forgotten.
+    """
+    plan = folder / "plan.toml"
+    plan.write_text("[hosts]\nlab = 5\n[workload]\nworkers = 1\nrate_per_s = 0.1\n")
+    ended = onethrone(
+        "run", "--plan", plan, "--schedule", SCHEDULES / schedule, "--bug", bug, "--results", folder, "--json"
+    )
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert json.loads(ended.stdout)["valid"] is False
+    return run_of(folder)
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_with("half-quorum", "kill-all.json", tmp_path_factory.mktemp("failing"))
+
+
+def broken(run: Path) -> set[str]:
+    return {result.name for result in check(run).results if result.valid is False}
+
+
 @pytest.mark.parametrize(
     ("bug", "schedule", "promise"),
     [
         ("forgets-epoch", "kill-all.json", "epochs"),
-        ("half-quorum", "kill-all.json", "evidence"),
         ("never-steps-down", "isolate-leader.json", "stepping-down"),
     ],
 )
 def test_a_planted_bug_is_found_and_the_promise_that_it_breaks_is_named(
     bug: str, schedule: str, promise: str, tmp_path: Path
 ) -> None:
-    # Clients are slow: an epoch in which nothing is written leaves no trace in a log, so it is easily forgotten.
-    plan = tmp_path / "plan.toml"
-    plan.write_text("[hosts]\nlab = 5\n[workload]\nworkers = 1\nrate_per_s = 0.1\n")
-    ended = onethrone(
-        "run", "--plan", plan, "--schedule", SCHEDULES / schedule, "--bug", bug, "--results", tmp_path, "--json"
-    )
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert json.loads(ended.stdout)["valid"] is False
-    broken = {result.name for result in check(run_of(tmp_path)).results if result.valid is False}
-    assert promise in broken
+    assert promise in broken(run_with(bug, schedule, tmp_path))
+
+
+def test_a_failure_on_hosts_is_repeated_from_its_journals_shrunk_and_kept_as_a_test(
+    failing: Path, tmp_path: Path
+) -> None:
+    assert "evidence" in broken(failing)
+
+    repeated = onethrone("replay", failing, "--json")
+    assert repeated.returncode == 0, repeated.stdout + repeated.stderr
+    told = json.loads(repeated.stdout)
+    assert told["verdict_same"] is True
+    assert told["verdict"] is False
+
+    small = tmp_path / "small"
+    shrunk = onethrone("shrink", failing, "--promise", "evidence", "--budget", "60s", "--out", small, "--json")
+    assert shrunk.returncode == 0, shrunk.stdout + shrunk.stderr
+    told = json.loads(shrunk.stdout)
+    assert told["faults"] <= 6
+
+    def emitted(bug: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", told["test"]]
+        environment = {**os.environ, "ONETHRONE_BUG": bug}
+        return subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    planted, correct = emitted("half-quorum"), emitted("none")
+    assert planted.returncode == 1, planted.stdout + planted.stderr
+    assert "1 failed" in planted.stdout
+    assert correct.returncode == 0, correct.stdout + correct.stderr
 
 
 @pytest.mark.parametrize("schedule", ["kill-all.json", "isolate-leader.json"])
