@@ -14,7 +14,8 @@ with blurred ends, and a promise must be judged by the side that does not accuse
 *   "Stop" is a change to no effects; a flap's toggle is a change to other effects.  So there is one rule for all.
 *   A `healed` report of a host makes that host's share of its faults no longer sure, until the nemesis says that they
     are over.  A `started` report ends a `down` that was sure: the server is up again.
-*   When the last `down` of a server is over, it runs again: that is what was verified.
+*   When the last `down` of a server is over, it runs again: that is what was verified.  A fault of several servers is
+    over when the last of them is up; what the others have told since their own `started` stays true.
 *   An effect that is not known here may do anything: while it is possible, nobody is owed a leader.
 
 A server is *running* from its `started` (or its first report) to its `stopped`, or to the moment that a `down` effect
@@ -86,6 +87,8 @@ class World:
         """The last state of each running server; None when it runs not, or has not said."""
         self.state_ops: dict[str, int] = {}
         """The index of the op that told the state."""
+        self.restarted: set[str] = set()
+        """Servers that have told that they started since a `down` was last said of them."""
         self.phase: str | None = None
         self.stopped_by_themselves: list[tuple[str, int]] = []
         """Host and op of the first servers that stopped while no fault had them down."""
@@ -106,6 +109,7 @@ class World:
             self._fault(op, value)
         elif isinstance(value, Started):
             self._run(str(op.process), True)
+            self.restarted.add(str(op.process))
         elif isinstance(value, Stopped):
             down = ("down", op.process) in self.possible
             if not down and self.phase != "end" and len(self.stopped_by_themselves) < 100:
@@ -135,6 +139,7 @@ class World:
     def _fault(self, op: Op, value: Fault) -> None:
         new = value.fault not in self.faults
         fault = self.faults.setdefault(value.fault, InForce(op.f, value.hosts))
+        self.restarted.difference_update(atom[1] for atom in value.atoms if atom[0] == "down")
         if op.type == "invoke" or fault.saved is None:
             fault.saved = (fault.possible, fault.sure, fault.surely)
             fault.target = value.atoms
@@ -157,8 +162,8 @@ class World:
         self._add_up()
         if op.type == "ok" and value.step == "stop":
             for atom in before - self.possible:
-                if atom[0] == "down":  # verified to be over: it was started again, whether or not it says so
-                    self._run(atom[1], True)
+                if atom[0] == "down" and not (self.running[atom[1]] and atom[1] in self.restarted):
+                    self._run(atom[1], True)  # verified to be over: it was started again, whether or not it says so
 
     def _heal(self, host: str, healed: Healed) -> None:
         for name, fault in self.faults.items():

@@ -103,6 +103,7 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
     asked: dict[str, Effects] = {}
     up: dict[str, bool | None] = dict.fromkeys(sids)
     states: dict[str, dict[str, Any] | None] = dict.fromkeys(sids)
+    restarted: set[str] = set()
     phase = None
     for op in ops[1:]:
         host = str(op.process)
@@ -112,6 +113,7 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
             up[host], states[host] = op.f == "started", None
             down = frozenset([("down", host)])
             if op.f == "started":
+                restarted.add(host)
                 for name, (possible, sure) in faults.items():
                     if down <= sure:
                         faults[name] = (possible - down, sure - down)
@@ -121,6 +123,7 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
             states[host] = op.value if up[host] else None
         elif op.process == "nemesis":
             name, new, now = op.value["fault"], atoms(op.value), faults.get(op.value["fault"], none)
+            restarted -= {atom[1] for atom in new if atom[0] == "down"}
             before = now if op.type == "invoke" else asked.pop(name, now)
             if op.type == "invoke":
                 asked[name] = now
@@ -129,6 +132,8 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
             is_now = frozenset[Atom]().union(*(p for p, _ in faults.values()))
             for other in sids:
                 if op.type == "ok" and op.value["step"] == "stop" and ("down", other) in was - is_now:
+                    if up[other] and other in restarted:
+                        continue
                     up[other], states[other] = True, None
                 if any(("down", other) in sure for _, sure in faults.values()):
                     up[other], states[other] = False, None

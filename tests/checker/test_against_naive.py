@@ -98,6 +98,18 @@ def processes(draw: Any) -> tuple[Any, ...]:
     return (name, "info", "stopped", {"how": "exit", "code": 1})
 
 
+@st.composite
+def restarts(draw: Any) -> list[tuple[Any, ...]]:
+    """A kill of some servers, which come back one by one before it is over: some say so, and some elect meanwhile."""
+    value = {"fault": "f1", "step": "start", "effects": [{"down": draw(st.sampled_from([["n1", "n2"], ["n3"]]))}]}
+    told: list[tuple[Any, ...]] = [("nemesis", draw(st.sampled_from(["ok", "info"])), "fault", value)]
+    told.append(("nemesis", "invoke", "fault", value | {"step": "stop"}))
+    for back in value["effects"][0]["down"]:  # type: ignore[index]
+        told += [(back, "info", "started", {"sid": int(back[1])})] * draw(st.integers(0, 1))
+        told += draw(st.one_of(elections(), st.just([])))
+    return [*told, ("nemesis", "ok", "fault", value | {"step": "stop"})]
+
+
 phases = st.sampled_from(["storm", "core", "all"]).map(lambda p: ("controller", "info", "phase", {"phase": p}))
 
 
@@ -112,7 +124,8 @@ def histories(draw: Any) -> list[Op]:
     groups = draw(
         st.lists(
             st.one_of(
-                states().map(lambda told: [told]), elections(), elections(), faults(), processes().map(lambda t: [t]),
+                states().map(lambda told: [told]), elections(), elections(), faults(), restarts(),
+                processes().map(lambda told: [told]),
                 phases.map(lambda told: [told]),
             ),
             max_size=14,

@@ -149,6 +149,20 @@ def test_a_killed_server_is_up_again_when_it_says_so() -> None:
     assert told.majority == "n1 n2 n3"
 
 
+@pytest.mark.parametrize("started", [True, False])
+def test_a_server_that_is_up_before_the_others_of_its_kill_has_told_what_it_is(started: bool) -> None:
+    told = Told()
+    told.fault("ok", "start", [{"down": ["n1", "n2"]}])
+    told.fault("invoke", "stop", [])
+    if started:
+        told("n1", "info", "started", {})
+    told("n1", "info", "state", {"role": "LOOKING"})
+    told("n2", "info", "started", {})
+    told.fault("ok", "stop", [])
+    assert told.majority == "n1 n2 n3"
+    assert (told.world.states["n1"] is not None) is started
+
+
 def test_a_started_report_ends_a_kill_that_is_never_stopped() -> None:
     told = Told()
     told.fault("ok", "start", [{"down": ["n1"]}])
