@@ -223,12 +223,15 @@ def test_an_initial_message_on_the_quorum_port_introduces_nobody() -> None:
     assert probe.server.peers[3].conn is None
 
 
-def test_a_voter_that_stays_silent_is_dialled_again() -> None:
+@pytest.mark.parametrize(("tick_ms", "silent_ms", "look_ms"), [(500, 2000, 1000), (2000, 2000, 1000), (100, 400, 200)])
+def test_a_voter_that_stays_silent_is_dialled_again(tick_ms: int, silent_ms: int, look_ms: int) -> None:
     """A connection that a partition has stalled: deviation, ZooKeeper leaves it to TCP."""
-    probe = Probe(3)
+    probe = Probe(3, tick_ms=tick_ms)
     probe.connect(1)
     old = probe.conns[1]
-    probe.advance(3500)
+    probe.advance(silent_ms - 1)
+    assert not probe.hung_up(old)
+    probe.advance(look_ms + 100)
     assert probe.hung_up(old)
     assert len(dials(probe.effects, 1)) == 2
     assert "silent-connection" in probe.marks()
