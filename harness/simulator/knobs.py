@@ -3,7 +3,8 @@
 The model.  It is swarm testing (Groce et al., 2012): a world in which everything goes wrong a little finds less than
 many worlds in each of which some things go wrong a lot, and others never.  So each seed draws every knob by itself, and
 every knob has a fair chance of zero.  A knob is weather, not a fault: it is in no schedule and no checker knows of it.
-So what it may do is bounded by what the promises allow for: after the storm no connection is cut and no disk hangs.
+So what it may do is bounded by what the promises allow for: after the storm no connection is cut and no disk hangs, and
+in an ensemble with a short tick, whose time-outs are short, all of the weather's times are (`pace`).
 
 Example: `draw(7)` might be a world with 3 ms between servers and a long tail, no stalls, disks that take 0.4 ms for a
 sync and sometimes 200 ms, servers that die between two effects, and only five kinds of faults.
@@ -19,6 +20,9 @@ import msgspec
 from nemesis.faults import KINDS
 
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
+
+ORDINARY_TICK_MS = 500
+"""The weather below is such as an ensemble with this tick can stand."""
 
 THRONE_TAKING = ("kill", "stop", "host-kill", "pause", "partition", "clock")
 """Kinds of which a swarm keeps at least one: a world in which nobody loses the throne shows nothing."""
@@ -62,6 +66,22 @@ class Knobs(msgspec.Struct, frozen=True):
     """So many servers, the last ones, are observers, where the settings leave that to the seed."""
     lasting: float = 0.0
     """The chance that a fault of one server outlasts its bout, when a schedule is drawn."""
+
+
+def pace(tick_ms: int) -> float:
+    """What the weather's times are multiplied by, in an ensemble with this tick."""
+    return min(1.0, tick_ms / ORDINARY_TICK_MS)
+
+
+def paced(knobs: Knobs, tick_ms: int) -> Knobs:
+    """The knobs as they work in an ensemble with this tick; a stall's and a slow sync's time go by `pace` as well."""
+    by = pace(tick_ms)
+    return msgspec.structs.replace(
+        knobs,
+        delay=round(knobs.delay * by),
+        sync=round(knobs.sync * by),
+        start_latency=round(knobs.start_latency * by),
+    )
 
 
 def draw(seed: int) -> Knobs:

@@ -404,7 +404,7 @@ class Network:
 
     def hold_a_path(self) -> None:
         path = self.paths[self._weather.choice(list(self.paths))]
-        path.held_until = self.world.now + round(self._weather.uniform(0.01, 0.4) * SECOND)
+        path.held_until = self.world.now + round(self._weather.uniform(0.01, 0.4) * SECOND * self.world.pace)
         path.disturbed = True
         self.world.at(path.held_until, self.release, path, path.held_until)
 

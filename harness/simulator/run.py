@@ -252,6 +252,7 @@ class _Run:
     ) -> None:
         self.schedule = schedule
         self.value = value
+        knobs = seeds.paced(knobs, settings.tick_ms)
         ensemble = value["ensemble"]
         members = tuple(
             Member(e["sid"], e["address"], 2888, 3888, OBSERVER if e["role"] == "observer" else PARTICIPANT)

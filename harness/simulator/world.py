@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.simulator.clock import Clock
-from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.knobs import MS, SECOND, Knobs, pace
 from harness.simulator.network import Network, Pipe
 from node.agent import code_version
 from node.config import Config
@@ -162,6 +162,7 @@ class World:
             self.hosts[name] = Host(name, config, addresses[name], Clock(base, drift))
         self.at_address = {host.address: name for name, host in self.hosts.items()}
         settings = next(iter(configs.values()))
+        self.pace = pace(settings.tick_ms)
         patience = settings.tick_ms * settings.sync_limit * MS
         self.network = Network(self, knobs, seed, patience, max(SECOND, settings.tick_ms * MS))
         self._disk = random.Random(f"disks {seed}")
@@ -387,7 +388,7 @@ class World:
 
     def sync_time(self) -> int:
         if self.knobs.slow_syncs and self.stormy and self._disk.random() < self.knobs.slow_syncs:
-            return round(self._disk.uniform(50, 400) * MS)
+            return round(self._disk.uniform(50, 400) * MS * self.pace)
         if self.knobs.sync:
             return round(self.knobs.sync * self._disk.uniform(0.3, 3))
         return 0

@@ -222,3 +222,13 @@ def test_a_hierarchical_ensemble_is_led_by_quorums_of_its_groups_and_judged_by_t
     assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0])["value"]["quorum"]["weights"] == {
         "9": 0
     }
+
+
+def test_weather_is_as_much_milder_as_a_short_tick_has_shorter_time_outs_and_for_longer_ones_as_it_is() -> None:
+    """With delays of up to 300 ms, followers of a leader that waits 200 ms for them come and go (seed 29)."""
+    quick = Settings(tick_ms=100, max_notification_interval_ms=300, duration_s=20.0)
+    knobs = msgspec.structs.replace(seeds.draw(29), kinds=("partition", "flap", "loss", "rate", "slow"))
+    assert simulate(29, knobs=knobs, settings=quick).broken == []
+    assert seeds.paced(knobs, 100).delay * 5 == knobs.delay
+    assert all(seeds.paced(knobs, tick_ms) == knobs for tick_ms in (500, 2000))
+    assert (seeds.pace(100), seeds.pace(500), seeds.pace(2000)) == (0.2, 1.0, 1.0)
