@@ -27,6 +27,7 @@ from node.events import (
     LEADING,
     LOOKING,
     OBSERVING,
+    Dial,
     Effect,
     HangUp,
     Log,
@@ -34,6 +35,8 @@ from node.events import (
     Reply,
     Report,
     Send,
+    SetTimer,
+    Txn,
 )
 from node.learner import Learning
 from node.packets import CREATE, CREATE2
@@ -68,6 +71,19 @@ class State:
     highest_accepted: int
 
 
+class Tree:
+    """The same of its `Database`."""
+
+    snapshot_zxid: int
+    committed_zxid: int
+    last_zxid: int
+    applied: int
+    zxids: list[int]
+    log: list[Txn]
+    base: dict[str, bytes]
+    nodes: dict[str, bytes]
+
+
 TIMERS = {
     LOOKING: {"pending", "election", "finalize", "connections"},
     LEADING: {"pending", "leader"},
@@ -81,7 +97,7 @@ SAMPLE = 20
 @cache
 def fields(cls: Hashable) -> dict[str, Any]:
     """The declared fields of a class of the core; none of any other type."""
-    return get_type_hints(cls) if cls is State or cls.__module__.startswith("node.") else {}
+    return get_type_hints(cls) if cls in (State, Tree) or cls.__module__.startswith("node.") else {}
 
 
 def is_a(value: Any, kind: Any) -> bool:
@@ -101,29 +117,81 @@ def is_a(value: Any, kind: Any) -> bool:
     )
 
 
-def check_effect(effect: Effect, hung_up: set[int]) -> None:
-    assert is_a(effect, type(effect)), f"not of its types: {effect}"
-    if isinstance(effect, Send):
-        assert effect.conn not in hung_up, f"said after hanging up: {effect}"
-        wire.encode(effect.message)
-    elif isinstance(effect, HangUp):
-        assert effect.conn not in hung_up, f"hung up twice: {effect}"
-        hung_up.add(effect.conn)
-    elif isinstance(effect, Reached):
-        assert effect.mark in known()
-    elif isinstance(effect, Log):
-        assert effect.level in {"INFO", "WARN", "ERROR"}
-    elif isinstance(effect, Report):
-        assert json.loads(json.dumps(effect.value)) == effect.value
-        assert effect.value["evidence"].keys() <= EVIDENCE
-        assert effect.value["reason"]
-    elif isinstance(effect, Reply) and (effect.error or effect.type not in (CREATE, CREATE2)):
-        assert effect.payload == b"", "only a path that was created is told"
+class Ledger:
+    """What a server has asked for so far: its timers, and the connections that it dialled and hung up."""
+
+    def __init__(self) -> None:
+        self.timers: dict[str, int] = {}
+        self.dialled = 0
+        self.hung_up: set[int] = set()
+
+    def check(self, server: Server, effects: list[Effect]) -> None:
+        """After a step: its effects, one by one, and what it left."""
+        for effect in effects:
+            assert isinstance(effect, get_args(Effect))
+            assert is_a(effect, type(effect)), f"not of its types: {effect}"
+            if isinstance(effect, SetTimer):
+                self.set_timer(server, effect)
+            else:
+                self.check_effect(effect)
+        assert self.timers == server.timers
+        assert not server.pending.keys() & self.hung_up
+        check_state(server)
+
+    def set_timer(self, server: Server, effect: SetTimer) -> None:
+        assert effect.due != self.timers.pop(effect.name, None), "a timer that was set to this already, or to nothing"
+        if effect.due is not None:
+            assert effect.due > server.now, "nothing is due in the past"
+            self.timers[effect.name] = effect.due
+
+    def check_effect(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            assert effect.conn not in self.hung_up, f"said after hanging up: {effect}"
+            wire.encode(effect.message)
+        elif isinstance(effect, HangUp):
+            assert effect.conn not in self.hung_up, f"hung up twice: {effect}"
+            self.hung_up.add(effect.conn)
+        elif isinstance(effect, Dial):
+            assert effect.conn == 2 * self.dialled + 1, "we number the connections that we dial 1, 3, 5, ..."
+            self.dialled += 1
+        elif isinstance(effect, Reached):
+            assert effect.mark in known()
+        elif isinstance(effect, Log):
+            assert effect.level in {"INFO", "WARN", "ERROR"}
+        elif isinstance(effect, Report):
+            assert json.loads(json.dumps(effect.value)) == effect.value
+            assert effect.value["evidence"].keys() <= EVIDENCE
+            assert effect.value["reason"]
+        elif isinstance(effect, Reply) and (effect.error or effect.type not in (CREATE, CREATE2)):
+            assert effect.payload == b"", "only a path that was created is told"
+
+
+def stated(server: Server) -> dict[str, Any]:
+    """What a `state` op says (docs of the history format)."""
+    looking, leading, learning = server.role == LOOKING, server.leading, server.learning
+    vote = server.proposal if looking else server.vote
+    epoch = learning.epoch if learning is not None else None
+    return {
+        "sid": server.config.sid,
+        "role": ["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"][server.role],
+        "phase": server.phase,
+        "round": server.round,
+        "vote": {"leader": vote.leader, "zxid": vote.zxid, "round": vote.round, "epoch": vote.epoch},
+        "leader": None if looking else vote.leader,
+        "accepted_epoch": server.accepted_epoch,
+        "current_epoch": server.current_epoch,
+        "last_zxid": server.database.last_zxid,
+        "epoch": leading.epoch if leading is not None and leading.proposed else epoch,
+        "established": leading is not None and server.phase in {SYNCHRONIZATION, BROADCAST},
+    }
 
 
 def check_state(server: Server) -> None:
     for name, kind in fields(State).items():
         assert is_a(getattr(server, name), kind), f"{name} is {getattr(server, name)}"
+    for name, kind in fields(Tree).items():
+        assert is_a(getattr(server.database, name), kind), f"{name} of the database"
+    assert server.state() == stated(server)
     timers = server.timers
     assert timers.keys() <= TIMERS.get(server.role, LEARNERS_TIMERS)
     assert server.peers.keys() >= {m.sid for m in server.config.members if m.sid != server.sid}

@@ -32,7 +32,6 @@ from node.events import (
     Received,
     Report,
     Send,
-    SetTimer,
     StoreEpoch,
     StoreSnapshot,
     TimerDue,
@@ -40,7 +39,7 @@ from node.events import (
     Txn,
 )
 from node.server import Server
-from tests.node.contract import check_effect, check_state
+from tests.node.contract import Ledger
 from tests.node.world import configs
 
 EMPTY = Durable(0, 0, 0, b"", ())
@@ -69,23 +68,24 @@ class Probe:
         self.server = cls(self.config, disk)
         self.now = 1_000_000 * MS
         self.effects: list[Effect] = []
-        self.timers: dict[str, int] = {}
         self.conns: dict[int, int] = {}
         self.accepts = 0
-        self.closed: set[int] = set()
+        self.ledger = Ledger()
         self.take(self.server.start(self.now))
 
     def take(self, effects: list[Effect]) -> list[Effect]:
         self.effects += effects
-        for effect in effects:
-            if isinstance(effect, SetTimer):
-                if effect.due is None:
-                    self.timers.pop(effect.name, None)
-                else:
-                    self.timers[effect.name] = effect.due
-            check_effect(effect, self.closed)
-        check_state(self.server)
+        self.ledger.check(self.server, effects)
         return effects
+
+    @property
+    def timers(self) -> dict[str, int]:
+        return self.ledger.timers
+
+    def replace(self, server: Server) -> None:
+        """Put another server in this one's place, and start it."""
+        self.config, self.server, self.ledger, self.effects, self.conns = server.config, server, Ledger(), [], {}
+        self.take(server.start(self.now))
 
     def step(self, event: Event) -> list[Effect]:
         return self.take(self.server.step(self.now, event))

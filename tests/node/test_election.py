@@ -382,8 +382,7 @@ def test_an_observer_learns_the_leader_by_asking() -> None:
     probe = Probe(3, servers=3)
     config = configs(2, 1)[3]
     server = Server(config, Durable(3, 3, 0, b"", ()))
-    probe.server, probe.timers, probe.effects = server, {}, []
-    probe.take(server.start(probe.now))
+    probe.replace(server)
     for sid in (1, 2):
         probe.connect(sid)
     asked = probe.told(1)[0]

@@ -390,8 +390,7 @@ def test_an_observer_gets_inform_and_acknowledges_newleader_only() -> None:
     """testNormalObserverRun."""
     probe = Probe(3)
     server = Server(configs(2, 1)[3], Durable(0, 0, 0, b"", ()))
-    probe.server, probe.timers, probe.effects, probe.conns = server, {}, [], {}
-    probe.take(server.start(probe.now))
+    probe.replace(server)
     probe.connect(1)
     probe.connect(2)
     probe.vote(1, FOLLOWING, 2)
