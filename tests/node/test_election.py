@@ -6,7 +6,7 @@ import pytest
 
 from node.config import Config, Member
 from node.core import MS, Vote
-from node.election import Ballot, same_vote
+from node.election import Ballot, config_text, same_vote
 from node.events import FOLLOWING, LEADING, LOOKING, OBSERVING, Durable
 from node.server import Server
 from tests.node.probe import EMPTY, Probe, durable, z
@@ -97,7 +97,8 @@ def test_a_quorum_of_equal_votes_decides_after_the_finalize_wait_and_not_before(
     assert probe.server.role == LOOKING
     probe.advance(1)
     assert probe.server.role == LEADING
-    assert probe.reports()[-1]["evidence"]["votes"].keys() == {"1", "3"}
+    evidence = {sid: {"round": 1, "epoch": 0, "zxid": 0, "state": "LOOKING"} for sid in ("1", "3")}
+    assert probe.reports()[-1]["evidence"] == {"votes": evidence}
 
 
 def test_equal_votes_do_not_prolong_the_finalize_wait() -> None:
@@ -143,6 +144,7 @@ def test_a_better_vote_in_the_finalize_wait_is_taken() -> None:
     probe.vote(3, LOOKING, 3)
     assert probe.server.proposal.leader == 3
     assert "better-vote-in-finalize-wait" in probe.marks()
+    assert "quorum-lost-in-finalize-wait" not in probe.marks(), "1 and 3 stand for what we left"
     probe.advance(199)
     assert probe.server.role == LOOKING
     probe.advance(1)
@@ -155,6 +157,7 @@ def test_a_vote_that_leaves_the_quorum_ends_the_finalize_wait() -> None:
     probe.vote(2, LOOKING, 3)
     probe.vote(2, LOOKING, 2)
     assert "quorum-lost-in-finalize-wait" in probe.marks()
+    assert "finalize" not in probe.timers
     probe.advance(400)
     assert probe.server.role == LOOKING
 
@@ -288,7 +291,9 @@ def test_a_non_voter_is_answered_and_changes_nothing() -> None:
     """Section 2.6 rule 1."""
     probe = Probe(2)
     before = probe.server.proposal
-    answer = probe.told(9, probe.vote(9, LOOKING, 9, zxid=z(9, 9), round=9, epoch=9))[-1]
+    for state in (FOLLOWING, LEADING, OBSERVING, LOOKING):
+        answer = probe.told(9, probe.vote(9, state, 9, zxid=z(9, 9), round=9, epoch=9))[-1]
+    assert len(probe.told(9)) == 4
     assert (answer.state, answer.leader, answer.round) == (LOOKING, 2, 1)
     assert probe.server.proposal == before
     assert probe.server.round == 1
@@ -316,7 +321,33 @@ def test_something_new_takes_the_interval_back() -> None:
     assert probe.server.interval > 5000 * MS
     probe.vote(3, LOOKING, 1)
     assert "back-off-reset" in probe.marks()
-    assert probe.told(1, probe.advance(200))
+    assert not probe.told(1, probe.advance(199))
+    assert probe.told(1, probe.advance(1))
+
+
+def test_something_new_does_not_put_off_what_is_due_sooner() -> None:
+    probe = Probe(2, servers=5)
+    probe.vote(1, LOOKING, 2)
+    assert "back-off-reset" not in probe.marks(), "the interval is the shortest there is"
+    for _ in range(20):
+        probe.advance(1000)
+        probe.vote(1, LOOKING, 2)
+    probe.advance((probe.timers["election"] - probe.now) / MS - 50)
+    probe.vote(1, LOOKING, 2)
+    probe.vote(3, LOOKING, 1)
+    assert not probe.told(1, probe.advance(49))
+    assert probe.told(1, probe.advance(1))
+
+
+def test_a_settled_vote_takes_the_interval_back_once() -> None:
+    """It is new when it was not heard before; a follower that says it again is not."""
+    probe = Probe(2, servers=5)
+    probe.vote(1, LOOKING, 2)
+    for expected in (True, False):
+        probe.advance(10_000)
+        interval = probe.server.interval
+        probe.vote(3, FOLLOWING, 5, round=9)
+        assert (probe.server.interval < interval) is expected
 
 
 def test_a_vote_heard_before_does_not_take_the_interval_back() -> None:
@@ -348,11 +379,21 @@ def test_a_server_of_weight_zero_is_never_elected_and_votes() -> None:
     assert not server.is_quorum({3, 4, 5, 6, 7, 8})
 
 
-def test_a_round_at_the_end_of_the_number_line_is_not_joined() -> None:
+@pytest.mark.parametrize(("round_", "joined"), [((1 << 63) - 1, False), ((1 << 62) + 1, False), (1 << 62, True)])
+def test_a_round_at_the_end_of_the_number_line_is_not_joined(round_: int, joined: bool) -> None:
     """A round that cannot be counted up from would stop elections for good."""
     probe = Probe(2)
-    probe.vote(3, LOOKING, 3, round=(1 << 63) - 1)
-    assert probe.server.round == 1
+    probe.vote(3, LOOKING, 3, round=round_)
+    assert (probe.server.round == round_) is joined
+
+
+def test_followers_of_our_round_count_whatever_their_epoch() -> None:
+    """Section 3.8: a leader in service votes with its new epoch, a follower that does not serve yet with the old."""
+    probe = Probe(2)
+    probe.vote(1, FOLLOWING, 3, epoch=0)
+    probe.vote(3, LEADING, 3, epoch=1)
+    assert probe.server.role == FOLLOWING
+    assert "joined-in-round" in probe.marks()
 
 
 def test_a_notification_with_a_higher_config_version_changes_nothing() -> None:
@@ -375,6 +416,29 @@ def test_our_notifications_carry_the_configuration_at_version_zero() -> None:
         "server.1=s1:2888:3888:participant", "server.2=s2:2888:3888:participant",
         "server.3=s3:2888:3888:participant", "version=0",
     ]  # fmt: skip
+
+
+def test_our_notifications_carry_groups_weights_and_client_addresses() -> None:
+    members = (Member(1, "a", 2888, 3888, client=("c", 2181)), Member(2, "b", 2889, 3889))
+    config = Config(1, members, groups=((1, frozenset({2, 1})),), weights=((1, 3), (2, 4)))
+    assert config_text(config).split("\n") == [
+        "server.1=a:2888:3888:participant;c:2181", "server.2=b:2889:3889:participant",
+        "group.1=1:2", "weight.1=3", "weight.2=4", "version=0",
+    ]  # fmt: skip
+
+
+def test_an_observer_asks_again_at_least_every_400_ms() -> None:
+    """Section 3.2: nobody tells it by himself."""
+    probe = Probe(1)
+    probe.replace(Server(configs(2, 1)[3], EMPTY))
+    for _ in range(80):
+        probe.vote(1, LOOKING, 2)
+        probe.advance(100)
+    seen = len(probe.told(1))
+    for _ in range(40):
+        probe.vote(1, LOOKING, 2)
+        probe.advance(100)
+    assert len(probe.told(1)) - seen == 10
 
 
 def test_an_observer_learns_the_leader_by_asking() -> None:

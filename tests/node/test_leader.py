@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from node import packets
+from node import broadcast, packets
 from node.events import (
     ACK,
+    ACKEPOCH,
     COMMIT,
     DIFF,
     FOLLOWERINFO,
@@ -21,6 +22,7 @@ from node.events import (
     PING,
     PROPOSAL,
     QUORUM,
+    REVALIDATE,
     SNAP,
     SYNC,
     TRUNC,
@@ -29,6 +31,7 @@ from node.events import (
     ClientRequest,
     Durable,
     Effect,
+    Log,
     QuorumPacket,
     Received,
     Reply,
@@ -36,6 +39,7 @@ from node.events import (
     SnapshotStream,
     StoreEpoch,
     TimerDue,
+    Txn,
 )
 from tests.node.probe import Probe, durable, shape, txn, z
 
@@ -123,10 +127,59 @@ def test_a_leader_that_gets_no_quorum_gives_up_after_init_limit() -> None:
     probe = elected()
     probe.advance(1999)
     assert probe.server.role == LEADING
-    probe.advance(101)
+    probe.advance(1)
     assert probe.server.role == LOOKING
     assert probe.server.round == 2
     assert "epoch from quorum" in probe.reports()[-1]["reason"]
+
+
+def test_each_wait_for_a_quorum_lasts_for_an_init_limit_of_its_own() -> None:
+    """Section 5.3: getEpochToPropose, waitForEpochAck, waitForNewLeaderAck."""
+    probe = elected()
+    probe.advance(1500)
+    conn = probe.learner(1)
+    probe.advance(1500)
+    probe.ack_epoch(conn, 0)
+    probe.advance(1999)
+    assert probe.server.phase == "synchronization"
+    probe.advance(1)
+    assert probe.server.role == LOOKING
+    assert probe.reports()[-1]["reason"].endswith("only synced with sids: [3]")
+    waiting = elected(5, 5)
+    for sid in (1, 2):
+        waiting.learner(sid)
+    waiting.advance(2000)
+    assert "epoch to be acked by quorum" in waiting.reports()[-1]["reason"]
+
+
+def test_a_server_alone_in_its_ensemble_needs_nobody() -> None:
+    probe = elected(1, 1)
+    assert probe.server.serving
+    assert [r["phase"] for r in probe.reports()[1:]] == ["discovery", "discovery", "synchronization", "broadcast"]
+
+
+def test_a_learner_that_has_no_history_at_all_promises_nothing() -> None:
+    """zxid -1, section 5.3: waitForEpochAck does not count it."""
+    probe = elected()
+    probe.ack_epoch(probe.learner(1), 0, -1)
+    assert probe.server.phase == "discovery"
+
+
+@pytest.mark.parametrize(("kind", "data"), [(ACK, packets.encode_int32(0)), (77, None), (ACKEPOCH, b"123")])
+def test_anything_but_an_ackepoch_after_leaderinfo_ends_the_connection(kind: int, data: bytes | None) -> None:
+    probe = elected(5, 5)
+    conns = [probe.learner(1), probe.learner(2)]
+    probe.packet(conns[0], kind, 0, data)
+    assert [probe.hung_up(conn) for conn in conns] == [True, False]
+    assert probe.server.learners == {2: "ACKEPOCH"}
+
+
+def test_a_learner_that_speaks_before_the_quorum_is_sent_away() -> None:
+    probe = elected(5, 5)
+    conns = [probe.learner(1), probe.learner(2)]
+    probe.ack_epoch(conns[0], 0)
+    probe.packet(conns[0], ACK, z(1, 0))
+    assert [probe.hung_up(conn) for conn in conns] == [True, False]
 
 
 def test_a_follower_that_leaves_before_its_ack_is_not_counted_for_it() -> None:
@@ -211,10 +264,12 @@ def test_a_member_that_accepted_a_higher_epoch_makes_us_elect_again_and_go_above
 def test_a_learner_that_came_while_we_were_looking_is_held_until_we_lead() -> None:
     probe = Probe(3)
     probe.vote(1, LOOKING, 3)
+    silent = probe.accept(QUORUM)
     conn = probe.learner(1)
     assert not probe.packets(conn)
     probe.advance(200)
     assert types(probe.packets(conn)) == [LEADERINFO]
+    assert list(probe.server.pending) == [silent], "who has said nothing is no learner yet"
 
 
 def test_a_learner_is_not_held_for_ever() -> None:
@@ -235,12 +290,28 @@ def test_a_learner_that_was_held_is_sent_away_when_we_follow() -> None:
 def test_disloyal_voters_end_the_attempt_when_no_quorum_is_left_without_them() -> None:
     """ZOOKEEPER-3109, always on: deviation."""
     probe = elected(5, 5)
-    probe.advance(600)
+    probe.advance(499)
+    for sid in (1, 2, 3, 4):
+        probe.vote(sid, LOOKING, sid, round=2)
+    probe.advance(1)
     for sid in (1, 2):
         probe.vote(sid, LOOKING, sid, round=2)
-        assert probe.server.role == LEADING
+        assert probe.server.role == LEADING, "what was said within half a second is the election's"
     probe.vote(4, LOOKING, 4, round=2)
     assert probe.server.role == LOOKING
+    assert "disloyal-voters" in probe.marks()
+    assert probe.reports()[-1]["evidence"] == {"looking": [1, 2, 4]}
+
+
+def test_a_leader_in_service_is_not_ended_by_who_looks() -> None:
+    """It counts whom it hears, once a tick; a voter that restarts is LOOKING, and joins."""
+    probe, conn = serving()
+    probe.advance(600)
+    probe.packet(conn, PING, 0, b"")
+    probe.lose(conn)
+    for sid in (1, 2):
+        probe.vote(sid, LOOKING, sid, round=2)
+    assert probe.server.role == LEADING
 
 
 def test_a_voter_that_follows_after_all_is_not_disloyal() -> None:
@@ -280,7 +351,8 @@ def test_a_voter_still_in_its_finalize_wait_is_not_disloyal() -> None:
         (FOLLOWERINFO, 0, b"1234567"),
         (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(3, 0x10000, 0))),
         (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 1, 0))),
-        (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 7))),
+        (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 1))),
+        (FOLLOWERINFO, z(-2, 0), packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 0))),
         (FOLLOWERINFO, z(0x7FFFFFFF, 0), packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 0))),
     ],
 )
@@ -291,6 +363,13 @@ def test_a_first_packet_of_no_learner_of_ours_ends_its_connection(kind: int, zxi
     assert probe.hung_up(conn)
     assert probe.server.leading is not None
     assert probe.server.leading.electors == {3}
+    assert not probe.server.pending
+
+
+@pytest.mark.parametrize(("accepted", "epoch"), [(-1, 1), (0x7FFFFFFE, 0x7FFFFFFF)])
+def test_accepted_epochs_up_to_the_last_but_one_leave_room_for_another(accepted: int, epoch: int) -> None:
+    probe = elected()
+    assert probe.packets(probe.learner(1, accepted))[0].zxid == z(epoch, 0)
 
 
 # ---- synchronisation (LearnerHandlerTest) ---------------------------------------------------------------------------
@@ -338,6 +417,32 @@ def test_a_learner_from_before_our_snapshot_gets_ours_and_what_followed() -> Non
     assert (SNAP, z(6, 1)) in [(p.type, p.zxid) for p in probe.packets(conn, effects)]
     stream = next(e.message for e in effects if isinstance(e, Send) and isinstance(e.message, SnapshotStream))
     assert set(packets.decode_snapshot(stream.stream)) == {"/", "/old", f"/{z(5, 1):x}", "/c1"}
+
+
+def test_newleader_carries_the_configuration_and_uptodate_no_zxid() -> None:
+    """Sections 5.5 and 5.6: a 3.8 learner reads the one, and a real leader's UPTODATE has zxid -1."""
+    probe, conn = serving()
+    sent = {p.type: p for p in probe.packets(conn)}
+    assert sent[NEWLEADER].data == probe.server.config_text.encode()
+    assert sent[UPTODATE] == (UPTODATE, -1, None)
+
+
+def test_what_a_learner_has_logged_and_nobody_committed_is_taken_back_and_proposed_again() -> None:
+    """Section 5.5: it is beyond our last committed one, though not beyond our history."""
+    probe, _ = serving()
+    create(probe, 1)
+    late = probe.learner(2, accepted=1)
+    probe.ack_epoch(late, -1, z(1, 1))
+    sent = probe.packets(late)[1:]
+    assert [(p.type, p.zxid) for p in sent] == [(TRUNC, 0), (PROPOSAL, z(1, 1)), (NEWLEADER, z(1, 0))]
+    assert packets.decode_txn(sent[1].data).cxid == 1
+
+
+def test_the_start_of_the_new_epoch_is_no_history_before_service() -> None:
+    probe = elected(disk=durable(5, 5, z(5, 1)))
+    conn = probe.learner(1, accepted=5)
+    probe.ack_epoch(conn, 4, z(6, 0))
+    assert types(probe.packets(conn))[1] == SNAP
 
 
 def test_outstanding_proposals_come_without_commit_and_their_acks_count_anew() -> None:
@@ -458,6 +563,114 @@ def test_a_request_of_a_follower_is_proposed_for_it() -> None:
     assert (proposal.session, proposal.cxid, proposal.zxid) == (8, 4, z(1, 1))
 
 
+def test_a_session_is_valid_wherever_its_client_comes() -> None:
+    """Section 5.7, REVALIDATE: the session, and one byte that says so."""
+    probe, conn = serving()
+    for data in (b"sessionXtime", b"sessionX", None):
+        answer = probe.packets(conn, probe.packet(conn, REVALIDATE, 5, data))
+        assert answer == [(REVALIDATE, 5, (data or b"")[:8] + b"\1")]
+
+
+def test_a_packet_that_has_no_place_in_service_is_logged_and_passed_over() -> None:
+    probe, conn = serving()
+    effects = probe.packet(conn, DIFF, 0)
+    assert [e.level for e in effects if isinstance(e, Log)] == ["WARN"]
+    assert len(effects) == 1
+
+
+def test_a_request_before_service_begins_is_not_proposed() -> None:
+    probe = elected(5, 5)
+    conns = [probe.learner(1), probe.learner(2)]
+    for conn in conns:
+        probe.ack_epoch(conn, 0)
+    probe.packet(conns[0], ACK, z(1, 0))
+    payload = packets.encode_create_request(packets.CreateRequest("/f", b""))
+    probe.packet(conns[0], 1, -1, packets.encode_request(8, 4, packets.CREATE, payload))
+    assert probe.server.outstanding == 0
+    assert not probe.hung_up(conns[0])
+
+
+def test_a_client_of_the_leader_may_sync() -> None:
+    """Section 5.7: it is answered after what was outstanding when it was asked for, and no later."""
+    probe, conn = serving()
+    sync = ClientRequest(7, 5, packets.SYNC_OP, packets.encode_path("/"), 0)
+    assert probe.step(sync) == [Reply(7, 5, packets.SYNC_OP, 0, 0, b"")]
+    create(probe, 1)
+    assert probe.step(sync) == []
+    create(probe, 2)
+    effects = probe.packet(conn, ACK, z(1, 1))
+    assert [(e.cxid, e.zxid) for e in effects if isinstance(e, Reply)] == [(1, z(1, 1)), (5, z(1, 1))]
+    request = packets.encode_request(8, 6, packets.SYNC_OP, packets.encode_path("/"))
+    probe.packet(conn, 1, -1, request)
+    assert probe.packets(conn, probe.packet(conn, ACK, z(1, 2)))[-1] == (SYNC, 0, None)
+
+
+def test_outstanding_transactions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own client is told; a follower whose request cannot be taken is closed, and comes again."""
+    monkeypatch.setattr(broadcast, "MAX_OUTSTANDING", 2)
+    probe, conn = serving()
+    late = probe.learner(2, accepted=1)
+    create(probe, 1)
+    create(probe, 2)
+    refused = create(probe, 3)
+    assert refused == [Reply(7, 3, packets.CREATE, packets.CONNECTION_LOSS, 0, b"")]
+    assert probe.server.leading is not None
+    assert probe.server.leading.waiting == [(7, 1, packets.CREATE), (7, 2, packets.CREATE)]
+    payload = packets.encode_create_request(packets.CreateRequest("/f", b""))
+    probe.packet(conn, 1, -1, packets.encode_request(8, 4, packets.CREATE, payload))
+    assert [probe.hung_up(conn), probe.hung_up(late)] == [True, False]
+
+
+def test_a_transaction_carries_its_client_and_time_and_a_followers_none() -> None:
+    probe, conn = serving()
+    create(probe, 1)
+    payload = packets.encode_create_request(packets.CreateRequest("/f", b""))
+    probe.packet(conn, 1, -1, packets.encode_request(8, 4, packets.CREATE, payload))
+    log = probe.server.database.log
+    assert [(t.zxid, t.session, t.cxid, t.time_ms) for t in log] == [(z(1, 1), 7, 1, 1000), (z(1, 2), 8, 4, 0)]
+    assert probe.packets(conn)[-1].zxid == z(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "type_", "record"),
+    [
+        (packets.CREATE_SESSION, packets.encode_int32(4000), packets.CREATE_SESSION, packets.encode_int32(4000)),
+        (packets.CLOSE_SESSION, b"", packets.CLOSE_SESSION, packets.encode_int32(0)),
+        (packets.DELETE, packets.encode_path("/a"), packets.ERROR, packets.encode_error_txn(packets.UNIMPLEMENTED)),
+        (packets.CREATE, b"garbage", packets.ERROR, packets.encode_error_txn(packets.MARSHALLING_ERROR)),
+        (
+            packets.CREATE,
+            packets.encode_create_request(packets.CreateRequest("/a\0b", b"")),
+            packets.ERROR,
+            packets.encode_error_txn(packets.BAD_ARGUMENTS),
+        ),
+    ],
+)
+def test_every_request_becomes_a_transaction(kind: int, payload: bytes, type_: int, record: bytes) -> None:
+    """PrepRequestProcessor, the part that we serve; what cannot be done becomes an error."""
+    probe, conn = serving()
+    probe.step(ClientRequest(7, 1, kind, payload, 1000))
+    assert probe.server.database.log == [Txn(z(1, 1), 7, 1, 1000, type_, record)]
+    replies = [e for e in probe.packet(conn, ACK, z(1, 1)) if isinstance(e, Reply)]
+    error = packets.decode_error_txn(record) if type_ == packets.ERROR else packets.OK
+    assert replies == [Reply(7, 1, kind, error, z(1, 1), b"")]
+
+
+def test_a_commit_goes_to_everybody_who_is_synchronised_past_who_is_not() -> None:
+    """One informs each observer, with the whole transaction, after learners that have not come so far."""
+    probe, conn = serving()
+    probe.learner(2, accepted=1)
+    observers = [probe.learner(sid, accepted=1, kind=OBSERVERINFO) for sid in (8, 9)]
+    for observer in observers:
+        probe.ack_epoch(observer, -1)
+        probe.packet(observer, ACK, z(1, 0))
+    create(probe, 1)
+    probe.packet(conn, ACK, z(1, 1))
+    for observer in observers:
+        last = probe.packets(observer)[-1]
+        assert (last.type, last.zxid, packets.decode_txn(last.data).cxid) == (INFORM, z(1, 1), 1)
+
+
 def test_sync_waits_for_what_was_outstanding() -> None:
     probe, conn = serving()
     create(probe, 1)
@@ -479,6 +692,17 @@ def test_the_counter_at_its_end_forces_a_new_epoch() -> None:
     assert probe.server.role == LOOKING
     assert probe.hung_up(conn)
     assert any(isinstance(e, Reply) and e.error for e in effects)
+    assert "zxid-rollover" in probe.marks()
+
+
+def test_the_counter_may_end_with_a_followers_request() -> None:
+    probe, conn = serving()
+    assert probe.server.leading is not None
+    probe.server.leading.last_proposed = z(1, 0xFFFFFFFE)
+    payload = packets.encode_create_request(packets.CreateRequest("/f", b""))
+    probe.packet(conn, 1, -1, packets.encode_request(8, 4, packets.CREATE, payload))
+    assert probe.server.role == LOOKING
+    assert probe.hung_up(conn)
 
 
 # ---- liveness ------------------------------------------------------------------------------------------------------
@@ -508,13 +732,41 @@ def test_a_timer_that_is_told_too_soon_is_not_due() -> None:
 
 
 def test_a_leader_whose_followers_fell_silent_steps_down_within_sync_limit_and_a_tick() -> None:
-    """Section 5.8."""
+    """Section 5.8; to the tick here, as its ticks began with the silence."""
     probe, _ = serving()
     probe.advance(999)
     assert probe.server.role == LEADING
-    probe.advance(401)
+    probe.advance(1)
     assert probe.server.role == LOOKING
     assert probe.reports()[-1]["evidence"] == {"synced": [3]}
+
+
+def test_the_quorum_is_counted_once_a_tick() -> None:
+    """Section 5.8: who comes again between two counts was never missed."""
+    probe, conn = serving()
+    for _ in range(2):
+        probe.advance(200)
+        probe.lose(conn)
+        probe.advance(199)
+        assert probe.server.role == LEADING
+        conn = probe.learner(1, accepted=1)
+        probe.ack_epoch(conn, -1)
+        probe.packet(conn, ACK, z(1, 0))
+        probe.advance(1)
+    probe.lose(conn)
+    probe.advance(200)
+    assert probe.server.role == LOOKING
+    assert "quorum-lost-while-leading" in probe.marks()
+
+
+def test_a_follower_that_acknowledges_what_it_is_sent_is_kept() -> None:
+    probe, conn = serving()
+    create(probe, 1)
+    probe.packet(conn, ACK, z(1, 1))
+    for _ in range(30):
+        probe.advance(100)
+        probe.packet(conn, PING, 0, b"")
+    assert not probe.hung_up(conn)
 
 
 def test_a_leader_that_hears_its_followers_leads_on() -> None:

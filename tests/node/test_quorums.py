@@ -42,6 +42,24 @@ def test_a_group_of_weight_zero_does_not_count() -> None:
     assert quorums.weight(99) == 0
 
 
+def test_a_server_without_a_weight_weighs_one() -> None:
+    group = Hierarchical({1: frozenset({1, 2, 3})}, {1: 2})
+    assert [group.weight(sid) for sid in (1, 2, 9)] == [2, 1, 0]
+    assert not group.is_quorum({2, 3})
+    assert [Majority(frozenset({1, 2})).weight(sid) for sid in (1, 9)] == [1, 0]
+
+
+def test_verifiers_are_equal_when_they_count_alike() -> None:
+    group = {1: frozenset({1, 2, 3})}
+    voters = frozenset({1, 2, 3})
+    different = [Majority(voters), Majority(frozenset({1, 2})), Hierarchical(group, {}), Hierarchical(group, {1: 2})]
+    assert all((a == b) == (a is b) for a in different for b in different)
+    assert [repr(v) for v in different[1:3]] == [
+        "Majority([1, 2])",
+        "Hierarchical([[1, 2, 3]], weights={1: 1, 2: 1, 3: 1})",
+    ]
+
+
 def test_groups_and_weights_select_the_hierarchical_verifier() -> None:
     members = tuple(Member(sid, "h", 1, 2, OBSERVER if sid == 4 else PARTICIPANT) for sid in (1, 2, 3, 4))
     assert verifier(Config(1, members)) == Majority(frozenset({1, 2, 3}))
