@@ -103,7 +103,9 @@ def test_when_the_guardian_is_gone_no_fault_is_begun_that_nobody_would_heal() ->
     with ensemble(1, LEASE_S) as hosts:
         hosts.start("n1", IDLE)
         resident = hosts.sh("n1", f"cat {DIRECTORY}/pid")
-        hosts.sh("n1", f"kill -9 $(pgrep -P {resident} -f '[i]njector.pyz')")
+        guardian = int(hosts.sh("n1", f"pgrep -P {resident} -f '[i]njector.pyz'"))
+        hosts.sh("n1", f"kill -9 {guardian}")
+        wait_for(lambda: hosts.state("n1", guardian) == "", "the guardian has died of it")
         assert "the guardian is gone" in hosts.refused("n1", "net", fault="f1", links=DROP)
         assert "the guardian is gone" in hosts.refused("n1", "pause", fault="f2")
         assert hosts.table("n1") == ""
