@@ -65,7 +65,10 @@ class Values:
 
     def page(self, value: int) -> bytearray:
         """The page that holds `value`."""
-        return self.pages.setdefault(value >> _PAGE_BITS, bytearray(_PAGE))
+        page = self.pages.get(value >> _PAGE_BITS)
+        if page is None:
+            page = self.pages[value >> _PAGE_BITS] = bytearray(_PAGE)
+        return page
 
     def inside(self, ranges: Ranges) -> Iterator[tuple[int, int, int]]:
         """The parts of existing pages that `ranges` cover: page number, first, one past the last."""
@@ -141,6 +144,7 @@ class BestHistory:
     """`feed` takes what servers report, in order; `take` and `phase` take what clients did, in the file's order."""
 
     name = "best-history"
+    takes: tuple[type, ...] = (State,)
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -168,7 +172,8 @@ class BestHistory:
         None: `ops` is at its end.  Raises ValueProblem; `at` is then the index of the op that is at fault.  Creates are
         the bulk of a history, so they are dealt with here and not in a method of their own: that costs a third more.
         """
-        pages, tried, acknowledged = self.values.pages, 0, 0
+        tried = acknowledged = 0
+        number, page = -1, bytearray()  # of the last value: the next one is most often in the same page
         op = None
         try:
             for op in ops:
@@ -178,9 +183,8 @@ class BestHistory:
                     value = op.value
                     if value.__class__ is not int or value < 0:
                         raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
-                    page = pages.get(value >> _PAGE_BITS)
-                    if page is None:
-                        page = self.values.page(value)
+                    if value >> _PAGE_BITS != number:
+                        number, page = value >> _PAGE_BITS, self.values.page(value)
                     at = value & (_PAGE - 1)
                     kind = op.type
                     if kind == "invoke":
@@ -197,7 +201,8 @@ class BestHistory:
                     elif kind == "fail" and page[at] != OWED:
                         page[at] = FAILED
                 elif op.f == "read":
-                    self._read(op)
+                    if op.type == "ok":
+                        self._read(op)
                 elif op.f == "read-all":
                     self._read_all(op)
                 else:
@@ -210,27 +215,27 @@ class BestHistory:
                 self.at = op.index
 
     def _owe(self, value: int) -> None:
-        if self.values[value] != OWED:
-            self.values.page(value)[value & (_PAGE - 1)] = OWED
-            for _, since in self.open_reads.values():
-                since.append(value)
+        """A value that was not owed before is from now on."""
+        self.values.page(value)[value & (_PAGE - 1)] = OWED
+        for _, since in self.open_reads.values():
+            since.append(value)
 
     def _read(self, op: Op) -> None:
-        if op.type != "ok":
-            return
+        """What an `ok` of a read says."""
         value = op.value
-        if not isinstance(value, list) or len(value) != 2 or value[0].__class__ is not int or value[0] < 0:
+        if value.__class__ is not list or len(value) != 2 or value[0].__class__ is not int or value[0] < 0:
             raise ValueProblem(f"the value of 'read' has to be [key, result], not {value!r}")
         key, result = value
         self.reads += 1
         if result is None:
             return
-        if result.__class__ is int and result != key:
+        known = self.values[key]
+        if result != key and result.__class__ is int:
             message = f"a read of {key} returned {result} (op {op.index})"
             self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)
-        elif self.values[key] == UNTRIED:
+        elif known == UNTRIED:
             self._phantom(op, 1, [key])
-        else:
+        elif known != OWED:
             self._owe(key)
 
     def _read_all(self, op: Op) -> None:

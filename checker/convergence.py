@@ -40,7 +40,7 @@ from typing import Any
 from checker.fitness import World
 from checker.history import Op
 from checker.promise import Result, Violations, seconds
-from checker.values import Run
+from checker.values import EVERY, Run
 
 ACTS = ("core", "all")
 
@@ -74,6 +74,7 @@ class Window:
 
 class Convergence:
     name = "convergence"
+    takes: tuple[type, ...] = EVERY
 
     def __init__(self, world: World) -> None:
         self.world = world

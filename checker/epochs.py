@@ -22,6 +22,7 @@ from checker.values import Started, State
 
 class Epochs:
     name = "epochs"
+    takes: tuple[type, ...] = (State, Started)
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -37,15 +38,15 @@ class Epochs:
         host = str(op.process)
         accepted, current = value.accepted_epoch, value.current_epoch
         self.reports += accepted is not None or current is not None
-        self._never_falls(op, host, "accepted", accepted)
-        self._never_falls(op, host, "current", current)
+        if accepted is not None:
+            self._never_falls(op, host, "accepted", accepted)
+        if current is not None:
+            self._never_falls(op, host, "current", current)
         if accepted is not None and current is not None and current > accepted:
             message = f"{host} has current epoch {current}, above its accepted epoch {accepted} (op {op.index})"
             self.violations.add(message, [op.index], [host], self.world.faults_now(), op.time)
 
-    def _never_falls(self, op: Op, host: str, which: str, epoch: int | None) -> None:
-        if epoch is None:
-            return
+    def _never_falls(self, op: Op, host: str, which: str, epoch: int) -> None:
         highest, at = self.last.get((host, which), (epoch, op.index))
         if epoch < highest:
             message = f"{host}'s {which} epoch fell from {highest} (op {at}) to {epoch} (op {op.index})"

@@ -40,6 +40,7 @@ class Leadership:
 
 class Evidence:
     name = "evidence"
+    takes: tuple[type, ...] = (State, Started, Stopped)
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -33,11 +33,10 @@ Example: the partition that cuts n1 off is begun, and n2 and n3 are owed a leade
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from checker.history import Op
-from checker.values import Atom, Fault, Healed, Run, Started, State, Stopped
+from checker.values import ON_HOSTS, ON_LINKS, Atom, Fault, Healed, Run, Started, State, Stopped
 
 NOTHING: frozenset[Atom] = frozenset()
 FOR_EVER = 1 << 62
@@ -81,6 +80,10 @@ class World:
         self.faults: dict[str, InForce] = {}
         self.possible: frozenset[Atom] = NOTHING
         self.sure: frozenset[Atom] = NOTHING
+        self.unfit: set[str] = set()
+        """Hosts that a possible effect keeps from being fit."""
+        self.deaf: set[tuple[str, ...]] = set()
+        """(host, other): `host` surely does not hear `other`."""
         self.running: dict[str, bool | None] = dict.fromkeys(run.ensemble)
         """None: it has said nothing yet."""
         self.states: dict[str, State | None] = dict.fromkeys(run.ensemble)
@@ -95,6 +98,8 @@ class World:
         self.settled_at = 0
         self.revision = 0
         """Goes up when anything but a state changes: who runs, and what is in force."""
+        self._leading: list[str] | None = None
+        """What `leading` says; None when a server told something since it was asked."""
         self._majority: tuple[int, frozenset[str] | None] = (-1, None)
 
     # ---- what happens ----
@@ -125,11 +130,13 @@ class World:
             self._run(host, True)
         if self.running[host]:
             self.states[host] = state
+            self._leading = None
             self.state_ops[host] = op.index
 
     def _run(self, host: str, runs: bool) -> None:
         self.running[host] = runs
         self.states[host] = None
+        self._leading = None
         self.revision += 1
         if runs and ("down", host) in self.sure:
             for fault in self.faults.values():
@@ -174,19 +181,20 @@ class World:
     def _add_up(self) -> None:
         self.possible = NOTHING.union(*(fault.possible for fault in self.faults.values()))
         self.sure = NOTHING.union(*(fault.sure for fault in self.faults.values()))
+        self.unfit = {atom[1] for atom in self.possible if atom[0] in ON_HOSTS}
+        self.deaf = {atom[1:] for atom in self.sure if atom[0] == "drops"}
         for atom in self.sure:
             if atom[0] == "down" and self.running[atom[1]] is not False:
                 self.running[atom[1]] = False
                 self.states[atom[1]] = None
+        self._leading = None
         self.revision += 1
 
     # ---- what is ----
 
     def fit(self, host: str) -> bool:
         """Surely running, not paused, its clock and its disk in order."""
-        return self.running[host] is True and not any(
-            (kind, host) in self.possible for kind in ("down", "paused", "clock", "disk")
-        )
+        return self.running[host] is True and host not in self.unfit
 
     def gone(self, host: str) -> bool:
         """Surely down or paused (and not just being started again)."""
@@ -200,18 +208,18 @@ class World:
 
     def deaf_to(self, host: str, other: str) -> bool:
         """Surely."""
-        return ("drops", host, other) in self.sure
+        return (host, other) in self.deaf
 
     def cut(self, host: str, other: str) -> bool:
         """Surely, in both directions."""
-        return self.deaf_to(host, other) and self.deaf_to(other, host)
+        return (host, other) in self.deaf and (other, host) in self.deaf
 
     def any_unknown(self) -> bool:
         """An effect that is not known here may be in force."""
         return any(atom[0] == "unknown" for atom in self.possible)
 
     def sids(self, hosts: frozenset[str] | list[str]) -> list[int]:
-        return [self.run.sid(host) for host in hosts]
+        return [self.run.ensemble[host].sid for host in hosts]
 
     def majority(self) -> frozenset[str] | None:
         """The hosts that are owed a leader now, if any.
@@ -233,10 +241,16 @@ class World:
             if (
                 self.quorums.of(self.sids(frozenset(group)))
                 and all(self.fit(host) for host in group)
-                and all(self.hears(a, b) for a in group for b in group if a != b)
+                and self._all_hear(group)
             ):
                 return frozenset(group)
         return None
+
+    def _all_hear(self, group: set[str]) -> bool:
+        """Every pair hears each other both ways, surely, and over links that are not degraded."""
+        return not any(
+            atom[0] in ON_LINKS and atom[1] != atom[2] and group.issuperset(atom[1:]) for atom in self.possible
+        )
 
     def _reach(self, hosts: set[str]) -> set[str]:
         """Those of `hosts` that one of them may exchange a packet with, directly or through others."""
@@ -251,7 +265,9 @@ class World:
 
     def leading(self) -> list[str]:
         """Hosts of established leaders, as they last said."""
-        return [host for host, state in self.states.items() if state is not None and state.throned]
+        if self._leading is None:
+            self._leading = [h for h, state in self.states.items() if state is not None and state.throned]
+        return self._leading
 
     def follows(self, host: str, leader: str) -> bool:
         """`host` is the leader, or follows it in its epoch; both in broadcast."""
@@ -264,7 +280,8 @@ class World:
 
     def picture(self) -> World:
         """The servers as they are now, for a message that may have to be written later."""
-        picture = copy.copy(self)
+        picture = World.__new__(World)  # what copy.copy does, in a third of the time
+        picture.__dict__.update(self.__dict__)
         picture.running, picture.states = self.running.copy(), self.states.copy()
         picture.state_ops = self.state_ops.copy()
         return picture

@@ -17,10 +17,12 @@ from __future__ import annotations
 from checker.fitness import World
 from checker.history import Op
 from checker.promise import Result, seconds
+from checker.values import EVERY
 
 
 class PartialConnectivity:
     name = "partial-connectivity"
+    takes: tuple[type, ...] = EVERY
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -51,6 +51,8 @@ class Checker(Protocol):
     """A promise.  `feed` it the ops in the order of `checker.history.ordered`, with typed values, then `finish`."""
 
     name: str
+    takes: tuple[type, ...]
+    """The types of values whose ops it is to be fed; all of them for one that looks at the time."""
 
     def feed(self, op: Op) -> None: ...
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 from checker.fitness import World
 from checker.history import Op
 from checker.promise import Result, Violations, seconds
-from checker.values import Run
+from checker.values import EVERY, Run
 
 
 def bound_ns(run: Run) -> int:
@@ -53,6 +53,7 @@ class Loss:
 
 class SteppingDown:
     name = "stepping-down"
+    takes: tuple[type, ...] = EVERY
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -65,14 +66,17 @@ class SteppingDown:
         self.longest_ns = 0
 
     def feed(self, op: Op) -> None:
-        lost = {host for host in self.world.leading() if self._has_lost_quorum(host)}
+        lost = [host for host in self.world.leading() if self._has_lost_quorum(host)]
+        if not lost and not self.lost:
+            return
         for host in list(self.lost):
             self._judge(host, op.earliest, op.index)
             if host not in lost:
                 del self.lost[host]
-        for host in lost - self.lost.keys():
-            self.losses += 1
-            self.lost[host] = Loss(self.world, host, op)
+        for host in lost:
+            if host not in self.lost:
+                self.losses += 1
+                self.lost[host] = Loss(self.world, host, op)
 
     def _has_lost_quorum(self, host: str) -> bool:
         if self._revision != self.world.revision:

@@ -20,6 +20,7 @@ from checker.values import Started, State, Stopped
 
 class UniqueLeader:
     name = "unique-leader"
+    takes: tuple[type, ...] = (State, Started, Stopped)
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -110,7 +110,7 @@ class State(msgspec.Struct):
     @property
     def throned(self) -> bool:
         """It leads, and a quorum has acknowledged its epoch."""
-        return self.role == "LEADING" and self.established
+        return self.established and self.role == "LEADING"
 
 
 class Started(msgspec.Struct):
@@ -172,6 +172,9 @@ _of_controller: dict[str, type[msgspec.Struct]] = {"run": Run, "phase": Phase, "
 _of_server: dict[str, type[msgspec.Struct]] = {"state": State, "started": Started, "stopped": Stopped, "healed": Healed}
 
 
+EVERY: tuple[type, ...] = (Phase, End, State, Started, Stopped, Healed, Fault)
+"""The types of the values of all ops but `run` and those of clients."""
+
 FOR_REPORTS = frozenset({"toggle"})
 """What a host reports that bears on no promise: a flapping link's toggles."""
 
@@ -199,7 +202,7 @@ def typed(op: Op, run: Run | None) -> bool:
         raise ValueProblem('the first op has to be "run", by the process "controller"')
     elif isinstance(value, Fault):
         value.atoms = atoms(value, op.f, run)
-    elif kind in _of_server.values():
+    elif op.process != "controller":
         _check_server(op, value, run)
     op.value = value
     return True

@@ -24,7 +24,7 @@ cut, nothing is concluded from silence in the last 30 s before the cut: that muc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from checker.partial_connectivity import PartialConnectivity
 from checker.promise import Checker, Result, Valid, Violation, seconds
 from checker.stepping_down import SteppingDown
 from checker.unique_leader import UniqueLeader
-from checker.values import FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
+from checker.values import EVERY, FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
 
 IN_FLIGHT_NS = 30 * 1_000_000_000
 """The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
@@ -144,6 +144,8 @@ class Checking:
         self.best: BestHistory | None = None
         self.world: World | None = None
         self.checkers: list[Checker] = []
+        self.feeds: dict[type, list[Callable[[Op], None]]] = {}
+        """The type of a value -> who takes ops with it, the world first."""
         self.order = Ordered()
         self.end: End | None = None
         self.ops = 0
@@ -207,13 +209,13 @@ class Checking:
             Evidence(self.world),
             PartialConnectivity(self.world),
         ]
+        for kind in EVERY:
+            self.feeds[kind] = [self.world.feed, *(c.feed for c in self.checkers if kind in c.takes)]
 
     def _pass_on(self, ops: Iterable[Op]) -> None:
-        assert self.world is not None
         for op in ops:
-            self.world.feed(op)
-            for checker in self.checkers:
-                checker.feed(op)
+            for feed in self.feeds[op.value.__class__]:
+                feed(op)
 
     def finish(self, history: History) -> Verdict:
         """`history`: for what its reader noted.  Raises AssertionError if no `run` op was fed."""

@@ -9,6 +9,7 @@ The rule: everything in a `SimulatedRun` is a function of the arguments, byte fo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,7 +233,7 @@ def judge(ops: Iterable[Op], folder: Path | None = None) -> Verdict:
     """
     ops = list(ops)
     checking = Checking()
-    checking.feed([op if op.process.__class__ is int else msgspec.structs.replace(op) for op in ops])
+    checking.feed([op if op.process.__class__ is int else copy.copy(op) for op in ops])
     if checking.best is not None and checking.best.lost():
         checking.best.explain(ops)
     return checking.finish(History((folder or Path("simulated")) / "history.jsonl"))
