@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Callable
 from functools import cache
+from itertools import islice
+from operator import attrgetter
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -95,26 +97,39 @@ SAMPLE = 20
 
 
 @cache
-def fields(cls: Hashable) -> dict[str, Any]:
-    """The declared fields of a class of the core; none of any other type."""
-    return get_type_hints(cls) if cls in (State, Tree) or cls.__module__.startswith("node.") else {}
-
-
-def is_a(value: Any, kind: Any) -> bool:
-    """Is the value, with all that it holds, of this declared type?"""
+def fits(kind: Any) -> Callable[[Any], bool]:
+    """Is a value, with all that it holds, of this declared type?  As a function: it is asked of every step."""
     origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return any(is_a(value, arg) for arg in args)
-    if origin is dict:
-        pairs = list(value.items())[:SAMPLE] if isinstance(value, dict) else [(None, None)]
-        return all(is_a(key, args[0]) and is_a(element, args[1]) for key, element in pairs)
+    inner = [fits(arg) for arg in args if arg is not Ellipsis]
+    held = [(attrgetter(name), fit) for name, fit in fields(kind)]
+
+    def is_a(value: Any) -> bool:
+        return type(value) is kind and all(fit(of(value)) for of, fit in held)
+
+    def is_one_of(value: Any) -> bool:
+        return any(fit(value) for fit in inner)
+
+    def is_dict(value: Any) -> bool:
+        return type(value) is dict and all(inner[0](k) and inner[1](v) for k, v in islice(value.items(), SAMPLE))
+
+    def is_tuple(value: Any) -> bool:
+        return type(value) is tuple and len(value) == len(inner) and all(map(lambda fit, v: fit(v), inner, value))
+
+    def is_container(value: Any) -> bool:
+        return type(value) is origin and all(map(inner[0], islice(value, SAMPLE)))
+
+    if kind is Any:
+        return lambda value: True
     if origin is tuple and args[-1] is not Ellipsis:
-        return isinstance(value, tuple) and len(value) == len(args) and all(map(is_a, value, args))
-    if origin is not None:
-        return isinstance(value, origin) and all(is_a(element, args[0]) for element in list(value)[:SAMPLE])
-    return kind is Any or (
-        type(value) is kind and all(is_a(getattr(value, name), hint) for name, hint in fields(kind).items())  # type: ignore[arg-type]
-    )
+        return is_tuple
+    return {None: is_a, dict: is_dict, Union: is_one_of, UnionType: is_one_of}.get(origin, is_container)
+
+
+@cache
+def fields(cls: Any) -> list[tuple[str, Callable[[Any], bool]]]:
+    """The declared fields of a class of the core, and what fits each; none of any other type."""
+    of_the_core = cls in (State, Tree) or cls.__module__.startswith("node.")
+    return [(name, fits(hint)) for name, hint in get_type_hints(cls).items()] if of_the_core else []
 
 
 class Ledger:
@@ -129,7 +144,8 @@ class Ledger:
         """After a step: its effects, one by one, and what it left."""
         for effect in effects:
             assert isinstance(effect, get_args(Effect))
-            assert is_a(effect, type(effect)), f"not of its types: {effect}"
+            kind: Any = type(effect)
+            assert fits(kind)(effect), f"not of its types: {effect}"
             if isinstance(effect, SetTimer):
                 self.set_timer(server, effect)
             else:
@@ -187,10 +203,10 @@ def stated(server: Server) -> dict[str, Any]:
 
 
 def check_state(server: Server) -> None:
-    for name, kind in fields(State).items():
-        assert is_a(getattr(server, name), kind), f"{name} is {getattr(server, name)}"
-    for name, kind in fields(Tree).items():
-        assert is_a(getattr(server.database, name), kind), f"{name} of the database"
+    for name, fit in fields(State):
+        assert fit(getattr(server, name)), f"{name} is {getattr(server, name)}"
+    for name, fit in fields(Tree):
+        assert fit(getattr(server.database, name)), f"{name} of the database"
     assert server.state() == stated(server)
     timers = server.timers
     assert timers.keys() <= TIMERS.get(server.role, LEARNERS_TIMERS)
