@@ -176,10 +176,12 @@ def encode_snapshot(nodes: Mapping[str, bytes]) -> bytes:
 
     The root is "/" in `nodes` ("" on the wire); it and other missing parents are written with empty data.
     """
-    paths = set(nodes) | {"/"}
+    paths = {"/", *nodes}
     for path in nodes:
-        names = path.split("/")[1:]
-        paths.update("/" + "/".join(names[:depth]) for depth in range(1, len(names)))
+        parent = path.rpartition("/")[0]
+        while parent and parent not in paths:
+            paths.add(parent)
+            parent = parent.rpartition("/")[0]
     chunks = [jute.int32(0), jute.int32(0)]
     for path in sorted(paths):
         chunks += (jute.string("" if path == "/" else path), jute.buffer(nodes.get(path, b"")), _OPEN_ACL_AND_STAT)
