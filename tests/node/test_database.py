@@ -50,13 +50,15 @@ def test_a_compacted_log_goes_on_from_its_snapshot() -> None:
 
 def test_every_kind_of_transaction_is_passed_or_applied_alike() -> None:
     path = packets.encode_path("/a")
-    data = path + b"\0\0\0\1y" + b"\0\0\0\1"
+    data, null = path + b"\0\0\0\1y" + b"\0\0\0\1", path + b"\xff\xff\xff\xff" + b"\0\0\0\2"
     kinds = [
         (packets.CREATE, packets.encode_create_txn(packets.CreateTxn("/a", b"x")), {"/": b"", "/a": b"x"}),
         (packets.SET_DATA, data, {"/": b"", "/a": b"y"}),
         (packets.CREATE_SESSION, packets.encode_int32(4000), {"/": b"", "/a": b"y"}),
         (packets.ERROR, packets.encode_error_txn(-110), {"/": b"", "/a": b"y"}),
         (packets.CREATE, b"garbage", {"/": b"", "/a": b"y"}),
+        (packets.SET_DATA, null, {"/": b"", "/a": b""}),
+        (packets.DELETE, path, {"/": b""}),
         (packets.DELETE, path, {"/": b""}),
     ]
     database = Database(durable(0, 0))
