@@ -192,11 +192,11 @@ class Connections(Core):
             self.reached("too-many-unidentified")
         limit = self.sync_limit if port == ELECTION else self.init_limit
         self.pending[conn] = Pending(port, self.now + limit)
-        self.set_pending_timer()
+        self.look_at_pending_by(self.now + limit)
 
-    def set_pending_timer(self) -> None:
-        if "pending" not in self.timers and self.pending:
-            self.set_timer("pending", min(pending.deadline for pending in self.pending.values()))
+    def look_at_pending_by(self, deadline: int) -> None:
+        """Sooner will do: the timer of one that has introduced itself meanwhile is left as it is."""
+        self.set_timer("pending", min(self.timers.get("pending", deadline), deadline))
 
     def on_pending_timer(self) -> None:
         """Close what did not introduce itself in time (section 1.4), and learners that were held long enough."""
@@ -207,7 +207,8 @@ class Connections(Core):
             )
             self.reached("handshake-timed-out")
             self.out.append(HangUp(conn))
-        self.set_pending_timer()
+        if self.pending:
+            self.look_at_pending_by(min(pending.deadline for pending in self.pending.values()))
 
     def refuse(self, conn: int, why: str) -> None:
         """Close an accepted connection that is of no use."""

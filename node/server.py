@@ -134,7 +134,7 @@ class Server(Leader):
             self.reached("learner-held")
             pending.held = packet
             pending.deadline = self.now + HOLD_MS * MS
-            self.set_timer("pending", min(self.timers.get("pending", pending.deadline), pending.deadline))
+            self.look_at_pending_by(pending.deadline)
         else:
             self.refuse(conn, "we do not lead")
 

@@ -199,6 +199,17 @@ def test_whoever_does_not_introduce_itself_is_closed_after_sync_limit() -> None:
     assert not probe.server.pending
 
 
+def test_a_longer_wait_that_is_over_prolongs_no_other() -> None:
+    probe = Probe(2)
+    probe.lose(probe.accept(QUORUM))
+    conn = probe.accept(ELECTION)
+    assert list(probe.server.pending) == [conn]
+    probe.advance(999)
+    assert not probe.hung_up(conn)
+    probe.advance(1)
+    assert probe.hung_up(conn)
+
+
 def test_a_learner_has_init_limit_to_introduce_itself() -> None:
     """Section 5.3: as long as the leader waits for it."""
     probe = Probe(2)

@@ -21,7 +21,7 @@ def test_what_is_logged_is_applied_when_it_is_committed() -> None:
 def test_points_of_the_history() -> None:
     nodes = packets.encode_snapshot({"/": b"", "/s": b""})
     database = Database(Durable(2, 2, z(1, 5), nodes, (txn(z(2, 1)), txn(z(2, 2)))))
-    assert [database.has(x) for x in (z(1, 4), z(1, 5), z(2, 0), z(2, 1))] == [False, True, False, True]
+    assert [database.has(x) for x in (z(1, 4), z(1, 5), z(2, 0), z(2, 1), z(9, 9))] == [False, True, False, True, False]
     assert [database.floor(x) for x in (z(1, 4), z(1, 9), z(2, 1), z(9, 9))] == [None, z(1, 5), z(2, 1), z(2, 2)]
     assert [t.zxid for t in database.after(z(2, 1))] == [z(2, 2)]
 

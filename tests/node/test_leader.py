@@ -12,6 +12,7 @@ from node.events import (
     ACKEPOCH,
     COMMIT,
     DIFF,
+    ELECTION,
     FOLLOWERINFO,
     INFORM,
     LEADERINFO,
@@ -233,6 +234,15 @@ def test_a_learner_that_came_while_we_were_looking_is_held_until_we_lead() -> No
     probe.advance(200)
     assert types(probe.packets(conn)) == [LEADERINFO]
     assert list(probe.server.pending) == [silent], "who has said nothing is no learner yet"
+
+
+def test_a_learner_that_is_held_prolongs_nobody_elses_wait() -> None:
+    probe = Probe(3)
+    silent = probe.accept(ELECTION)
+    probe.advance(500)
+    held = probe.learner(1)
+    probe.advance(500)
+    assert (probe.hung_up(silent), probe.hung_up(held)) == (True, False)
 
 
 def test_a_learner_is_not_held_for_ever() -> None:

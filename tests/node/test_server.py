@@ -6,7 +6,21 @@ import copy
 
 from node.connections import Peer
 from node.core import Vote
-from node.events import ACK, OBSERVERINFO, Dial, Log
+from node.events import (
+    ACK,
+    ELECTION,
+    LOOKING,
+    OBSERVERINFO,
+    PING,
+    Connected,
+    Dial,
+    Log,
+    Lost,
+    Notification,
+    QuorumPacket,
+    Received,
+    SnapshotStream,
+)
 from node.server import Server
 from tests.node.leading import create, elected, serving
 from tests.node.probe import EMPTY, Probe, z
@@ -45,6 +59,20 @@ def test_a_leader_counts_the_learners_that_are_synchronised() -> None:
     assert (probe.server.synced_followers, probe.server.synced_observers) == (2, 3)
     assert Probe(1).server.synced_followers == 0
     assert elected().server.synced_followers == 0
+
+
+def test_events_of_a_connection_that_was_given_up_change_nothing() -> None:
+    """They may be on their way when we hang up; whatever we are, and whatever they say."""
+    looking, following, leading = Probe(1), Probe(1), serving()[0]
+    following.follow(3)
+    for probe in (looking, following, leading):
+        unnamed = probe.accept(ELECTION)
+        for conn in (98, 99, unnamed):
+            for message in (SnapshotStream(0, b""), Notification(LOOKING, 3, 0, 9, 0, 2, None)):
+                assert probe.step(Received(conn, message)) == []
+        for event in (Connected(99), Lost(99, "reset"), Received(99, QuorumPacket(PING, 0, None))):
+            assert probe.step(event) == []
+        assert list(probe.server.pending) == [unnamed]
 
 
 def test_an_election_of_somebody_unknown_is_repeated() -> None:
