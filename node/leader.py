@@ -46,7 +46,6 @@ from node.events import (
     LEADERINFO,
     LEADING,
     NEWLEADER,
-    OBSERVERINFO,
     PACKET_NAMES,
     PING,
     PROPOSAL,
@@ -83,10 +82,7 @@ class Leader(Broadcast):
                 self.on_learner(leading, conn, pending.held)
 
     def on_learner(self, leading: Leading, conn: int, packet: QuorumPacket) -> None:
-        """The first packet on an accepted quorum connection."""
-        if packet.type not in (FOLLOWERINFO, OBSERVERINFO):
-            self.refuse(conn, "first packet %s is not FOLLOWERINFO or OBSERVERINFO" % packet.type)
-            return
+        """FOLLOWERINFO or OBSERVERINFO, the first packet on an accepted quorum connection."""
         try:
             info = packets.decode_learner_info(packet.data)
         except WireError as error:

@@ -50,6 +50,8 @@ def test_commits_go_in_the_order_of_zxids() -> None:
     assert probe.packets(conn, probe.packet(conn, ACK, z(1, 2))) == []
     commits = probe.packets(conn, probe.packet(conn, ACK, z(1, 1)))
     assert [(p.type, p.zxid) for p in commits] == [(COMMIT, z(1, 1)), (COMMIT, z(1, 2))]
+    for zxid in (z(1, 2), z(1, 3)):
+        assert probe.packet(conn, ACK, zxid) == [], "it is committed, or was never proposed"
 
 
 def test_acks_of_observers_and_strangers_and_repeated_ones_commit_nothing() -> None:
