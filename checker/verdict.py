@@ -45,6 +45,9 @@ from checker.values import EVERY, FOR_REPORTS, End, Fault, Phase, Run, ValueProb
 IN_FLIGHT_NS = 30 * 1_000_000_000
 """The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
 
+READY_MAX = 250
+"""So many ops are passed on at once: one by one, between those of clients, each would find the caches cold."""
+
 NO_FAULT = "no fault was verified"
 
 SILENCE = ("convergence", "stepping-down", "evidence")
@@ -147,6 +150,8 @@ class Checking:
         self.feeds: dict[type, list[Callable[[Op], None]]] = {}
         """The type of a value -> who takes ops with it, the world first."""
         self.order = Ordered()
+        self.ready: list[Op] = []
+        """Ops in their order, not yet passed on."""
         self.end: End | None = None
         self.ops = 0
         self.at = 0
@@ -194,7 +199,9 @@ class Checking:
             self.faults[op.f] += op.type == "invoke"
             self.verified[op.f] += op.type == "ok" and bool(value.evidence)
         self.order.push(op)
-        self._pass_on(self.order.pop_ready())
+        self.ready.extend(self.order.pop_ready())
+        if len(self.ready) >= READY_MAX:
+            self._pass_on()
 
     def _begin(self, run: Run) -> None:
         self.run = run
@@ -212,8 +219,9 @@ class Checking:
         for kind in EVERY:
             self.feeds[kind] = [self.world.feed, *(c.feed for c in self.checkers if kind in c.takes)]
 
-    def _pass_on(self, ops: Iterable[Op]) -> None:
-        for op in ops:
+    def _pass_on(self) -> None:
+        ready, self.ready = self.ready, []
+        for op in ready:
             for feed in self.feeds[op.value.__class__]:
                 feed(op)
 
@@ -222,7 +230,8 @@ class Checking:
         assert self.run is not None
         assert self.world is not None
         assert self.best is not None
-        self._pass_on(self.order.pop_all())
+        self.ready.extend(self.order.pop_all())
+        self._pass_on()
         results = [
             self.best.finish(whole=not history.missing) if checker is self.best else checker.finish()
             for checker in self.checkers

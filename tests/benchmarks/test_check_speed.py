@@ -20,7 +20,7 @@ LOAD = 20
 DEFAULT_OPS = 300_000
 """At the rate of requests that a run has by default, for comparison."""
 
-RATIO_MAX = 4.0
+RATIO_MAX = 5.5
 """Checking may take this many times what decoding alone takes."""
 
 MEMORY_MB_MAX = 250

@@ -143,7 +143,8 @@ def histories(draw: Any) -> list[Op]:
 def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
     checking = Checking()
     checking.feed(copy.deepcopy(ops))
-    checking._pass_on(checking.order.pop_all())
+    checking.ready.extend(checking.order.pop_all())
+    checking._pass_on()
     assert checking.run is not None
     wanted = (UniqueLeader, Convergence, SteppingDown, Epochs)
     return checking.run, {c.name: c.finish() for c in checking.checkers if isinstance(c, wanted)}

@@ -217,3 +217,24 @@ def test_a_server_that_stopped_by_itself_is_noted(tmp_path: Path) -> None:
     story.started("n1", at=7.7)
     story.follow("n1", "n2", 2, at=7.8)
     assert story.check(tmp_path).notes == ["n1 stopped though no fault had it down (op 46)"]
+
+
+def test_what_a_server_was_before_it_started_again_is_over_without_a_report_of_its_own(tmp_path: Path) -> None:
+    story = good()
+    story.started("n2", at=2.75)
+    story.state("n2", "LEADING", "broadcast", at=2.8, epoch=2, established=True)
+    assert "unique-leader" in [v.promise for v in story.check(tmp_path).violations]
+
+
+def test_epochs_that_fell_while_a_server_was_down_are_seen_when_it_starts(tmp_path: Path) -> None:
+    story = good()
+    story.tell("n1", "info", "started", {"sid": 1, "accepted_epoch": 0, "current_epoch": 0}, at=7.115)
+    assert {v.promise for v in story.check(tmp_path).violations} == {"epochs"}
+
+
+def test_a_leader_that_stopped_before_it_showed_its_evidence_owes_it(tmp_path: Path) -> None:
+    story = good()
+    story.state("n2", "LEADING", "broadcast", at=7.3, epoch=2, established=True)
+    story.stopped("n2", at=7.2)
+    story.started("n2", at=7.25)
+    assert "evidence" in [v.promise for v in story.check(tmp_path).violations]
