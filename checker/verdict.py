@@ -201,7 +201,7 @@ class Checking:
         self.order.push(op)
         self.ready.extend(self.order.pop_ready())
         if len(self.ready) >= READY_MAX:
-            self._pass_on()
+            self.pass_on()
 
     def _begin(self, run: Run) -> None:
         self.run = run
@@ -219,7 +219,8 @@ class Checking:
         for kind in EVERY:
             self.feeds[kind] = [self.world.feed, *(c.feed for c in self.checkers if kind in c.takes)]
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """What is in its order goes to the checkers now, however little it is."""
         ready, self.ready = self.ready, []
         for op in ready:
             for feed in self.feeds[op.value.__class__]:
@@ -231,7 +232,7 @@ class Checking:
         assert self.world is not None
         assert self.best is not None
         self.ready.extend(self.order.pop_all())
-        self._pass_on()
+        self.pass_on()
         results = [
             self.best.finish(whole=not history.missing) if checker is self.best else checker.finish()
             for checker in self.checkers

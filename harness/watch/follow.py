@@ -46,6 +46,7 @@ class SoFar:
             return
         try:
             self._checking.feed(ops)
+            self._checking.pass_on()
         except ValueProblem as problem:
             self.trouble = f"op {self._checking.at}: {problem}"
 

@@ -144,7 +144,7 @@ def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
     checking = Checking()
     checking.feed(copy.deepcopy(ops))
     checking.ready.extend(checking.order.pop_all())
-    checking._pass_on()
+    checking.pass_on()
     assert checking.run is not None
     wanted = (UniqueLeader, Convergence, SteppingDown, Epochs)
     return checking.run, {c.name: c.finish() for c in checking.checkers if isinstance(c, wanted)}
