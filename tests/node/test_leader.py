@@ -168,9 +168,9 @@ def test_a_quorum_of_promises_establishes_the_leader() -> None:
     assert evidence["epoch_acks"] == {"1": [4, z(4, 1)], "3": [4, z(4, 1)]}
 
 
-@pytest.mark.parametrize(("epoch", "zxid"), [(5, 0), (4, z(4, 2))])
-def test_a_follower_with_a_better_history_is_sent_away(epoch: int, zxid: int) -> None:
-    probe = elected(disk=durable(4, 4, z(4, 1)))
+@pytest.mark.parametrize(("own", "epoch", "zxid"), [(4, 5, 0), (4, 4, z(4, 2)), (0, 1, 0)])
+def test_a_follower_with_a_better_history_is_sent_away(own: int, epoch: int, zxid: int) -> None:
+    probe = elected(disk=durable(own, own, z(own, 1)))
     conn = probe.learner(1, accepted=5)
     probe.ack_epoch(conn, epoch, zxid)
     assert probe.hung_up(conn)
@@ -252,6 +252,20 @@ def test_a_learner_is_not_held_for_ever() -> None:
     assert probe.hung_up(conn)
 
 
+def test_a_learner_that_is_held_and_does_not_wait_is_closed() -> None:
+    probe = Probe(3)
+    conn = probe.learner(1)
+    probe.packet(conn, FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(2, 0x10000, 0)))
+    assert probe.hung_up(conn)
+
+
+def test_a_learner_on_the_election_port_is_closed() -> None:
+    probe = elected()
+    conn = probe.accept(ELECTION)
+    probe.packet(conn, FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 0)))
+    assert probe.hung_up(conn)
+
+
 def test_a_learner_that_was_held_is_sent_away_when_we_follow() -> None:
     probe = Probe(2)
     conn = probe.learner(1)
@@ -319,7 +333,7 @@ def test_a_voter_still_in_its_finalize_wait_is_not_disloyal() -> None:
 @pytest.mark.parametrize(
     ("kind", "zxid", "data"),
     [
-        (ACK, 0, None),
+        (ACK, 0, packets.encode_learner_info(packets.LearnerInfo(1, 0x10000, 0))),
         (FOLLOWERINFO, 0, None),
         (FOLLOWERINFO, 0, b"1234567"),
         (FOLLOWERINFO, 0, packets.encode_learner_info(packets.LearnerInfo(3, 0x10000, 0))),
