@@ -297,6 +297,14 @@ def test_a_voter_that_stays_silent_is_dialled_again(tick_ms: int, silent_ms: int
     assert "silent-connection" in probe.marks()
 
 
+def test_voters_on_both_sides_of_our_own_sid_are_looked_after() -> None:
+    probe = Probe(2)
+    for sid in (1, 3):
+        probe.connect(sid)
+    probe.advance(2000)
+    assert [probe.hung_up(probe.conns[sid]) for sid in (1, 3)] == [True, True]
+
+
 def test_a_voter_that_answers_is_left_alone() -> None:
     probe = Probe(3, servers=5)
     probe.connect(1)

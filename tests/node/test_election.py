@@ -346,6 +346,7 @@ def test_a_settled_vote_takes_the_interval_back_once() -> None:
     for expected in (True, False):
         probe.advance(10_000)
         interval = probe.server.interval
+        probe.conns.pop(3, None)  # it was silent for so long that its connection is another now
         probe.vote(3, FOLLOWING, 5, round=9)
         assert (probe.server.interval < interval) is expected
 
@@ -356,8 +357,11 @@ def test_a_vote_heard_before_does_not_take_the_interval_back() -> None:
     probe.vote(1, LOOKING, 2)
     probe.advance(20_000)
     interval = probe.server.interval
+    probe.conns.pop(1)  # it was silent for so long that its connection is another now
     probe.vote(1, LOOKING, 2)
     assert probe.server.interval == interval
+    probe.vote(1, LOOKING, 1)
+    assert probe.server.interval < interval
 
 
 def test_the_initial_vote_is_the_last_logged_zxid_and_the_current_epoch() -> None:
