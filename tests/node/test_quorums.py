@@ -63,6 +63,8 @@ def test_verifiers_are_equal_when_they_count_alike() -> None:
 def test_groups_and_weights_select_the_hierarchical_verifier() -> None:
     members = tuple(Member(sid, "h", 1, 2, OBSERVER if sid == 4 else PARTICIPANT) for sid in (1, 2, 3, 4))
     assert verifier(Config(1, members)) == Majority(frozenset({1, 2, 3}))
+    groups = ((1, frozenset({1, 2})), (2, frozenset({3})))
+    assert verifier(Config(1, members, groups=groups)) == Hierarchical(dict(groups), {}), "weights may be left out"
     grouped = verifier(Config(1, members, groups=((1, frozenset({1, 2, 3, 4})),), weights=((1, 2),)))
     assert grouped == Hierarchical({1: frozenset({1, 2, 3})}, {1: 2})
     assert grouped.is_quorum({1, 2})
