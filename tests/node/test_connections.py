@@ -295,6 +295,11 @@ def test_a_voter_that_stays_silent_is_dialled_again(tick_ms: int, silent_ms: int
     assert probe.hung_up(old), "at the first look after the silence"
     assert len(dials(probe.effects, 1)) == 2
     assert "silent-connection" in probe.marks()
+    late = Probe(3, tick_ms=tick_ms)
+    late.advance(silent_ms / 4)
+    late.connect(1)
+    late.advance(silent_ms * 5 / 4)
+    assert late.hung_up(late.conns[1]), "there are two looks to a silence"
 
 
 def test_voters_on_both_sides_of_our_own_sid_are_looked_after() -> None:
