@@ -40,6 +40,9 @@ def test_a_group_of_weight_zero_does_not_count() -> None:
     assert not quorums.is_quorum({0, 3, 4, 5})
     assert quorums.weight(4) == 0
     assert quorums.weight(99) == 0
+    light = Hierarchical(groups, {3: 1, 4: 0, 5: 0})
+    assert not light.is_quorum({0, 1}), "one is a weight"
+    assert light.is_quorum({0, 1, 3})
 
 
 def test_a_server_without_a_weight_weighs_one() -> None:
