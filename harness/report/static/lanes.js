@@ -120,9 +120,12 @@ const drawLane = (lane) => {
   }
   g.fillStyle = C.line;
   g.fillRect(GUT, base, W - GUT, 1);
-  let last = -1, rank = -1;
-  for (let k = Math.max(0, lastAtMost(t, view[0])); k < n && t[k] <= view[1]; k++) {
-    const x0 = Math.max(GUT - 2, X(t[k])), x1 = Math.min(W + 2, k + 1 < n ? X(t[k + 1]) : X(END));
+  let last = -1, rank = -1, k = Math.max(0, lastAtMost(t, view[0])), next = k < n ? X(t[k]) : 0;
+  const from = view[0], wide = (W - GUT) / (view[1] - from);
+  for (; k < n && t[k] <= view[1]; k++) {
+    const x0 = Math.max(GUT - 2, next);
+    next = GUT + ((k + 1 < n ? t[k + 1] : END) - from) * wide;  // X, a hundred thousand times
+    const x1 = Math.min(W + 2, next);
     if (x1 < GUT) continue;
     const state = s[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
     const r = (established ? 5 : RANK[role]) + phase / 10, pixel = Math.floor(x0), width = x1 - x0;
@@ -166,7 +169,7 @@ const drawLane = (lane) => {
     g.strokeStyle = C.fault; g.lineWidth = 1;
     if (x1 - x0 > 3) g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
     g.font = `600 10px ${font}`;
-    for (const words of [`${fault.kind} ${fault.id}`, fault.id]) {
+    for (const words of x1 - x0 < 20 ? [] : [`${fault.kind} ${fault.id}`, fault.id]) {
       const wide = g.measureText(words).width;
       if (x1 - x0 < wide + 10) continue;
       g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
