@@ -28,7 +28,7 @@ from harness.simulator.clients import Clients
 from harness.simulator.knobs import SECOND, Knobs
 from harness.simulator.nemesis import Nemesis
 from harness.simulator.record import Record
-from harness.simulator.world import World
+from harness.simulator.world import Overrun, World
 from nemesis import storm
 from nemesis.schedule import Schedule
 from node import bugs
@@ -310,18 +310,25 @@ class _Run:
         record.note("controller", "info", "run", self.value)
         for host in world.hosts.values():
             world.at(world.random.randrange(1, 100_000_000), world.start, host)
-        world.run_while(lambda: self.waiting, round(START_S * SECOND))
-        reason = ""
-        if self.waiting:
-            world.run(round(START_S * SECOND))
-            reason = f"the ensemble did not elect a leader within {START_S:g} s of its start"
-        else:
-            self.nemesis.begin()
-            world.run(world.now + round(self.schedule.duration_s * SECOND) + 1)
-            self.clients.read_everything(world.now + round(READ_S * SECOND))
+        try:
+            reason = self.torment()
+        except Overrun as overrun:
+            reason = str(overrun)
         for host in world.hosts.values():
             if host.process is not None:
                 world.stop(host.process)
         streams = {name: {"sent": host.events, "received": host.events} for name, host in world.hosts.items()}
         end = {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {})
         record.note("controller", "info", "end", end)
+
+    def torment(self) -> str:
+        """All that takes time; why it ended early, or ""."""
+        world = self.world
+        world.run_while(lambda: self.waiting, round(START_S * SECOND))
+        if self.waiting:
+            world.run(round(START_S * SECOND))
+            return f"the ensemble did not elect a leader within {START_S:g} s of its start"
+        self.nemesis.begin()
+        world.run(world.now + round(self.schedule.duration_s * SECOND) + 1)
+        self.clients.read_everything(world.now + round(READ_S * SECOND))
+        return ""

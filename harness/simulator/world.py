@@ -11,6 +11,7 @@ its effects are performed one by one, in their order (`node.events`, rules of ev
     to its disk.
 4.  A core that raises ends its server, and so does a disk that does not load (fail-stop), as in the agent.
 5.  Timers are asked for by a server's own clock and fire when that clock says so.
+6.  A step takes no time.  Servers that multiply their messages without end are stopped by `Overrun`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ from node.storage import Disk, StorageError
 
 LONGEST_DOOM = 400 * MS
 """A server that is to die between two effects dies after this in any case."""
+
+STEPS_MAX = 10_000
+"""The most steps of a server in a second, on average over the ensemble.  Usual are 17, and 300 in an election of 51."""
+
+
+class Overrun(Exception):
+    """The servers do more and more in less and less time: the run would never end."""
 
 
 class ClientRead(NamedTuple):
@@ -149,6 +157,8 @@ class World:
         self.failures: list[str] = []
         """Cores that raised, and disks that did not load."""
         self.steps = 0
+        self.second = self.steps_before_it = 0
+        """The present second, and the steps that there were when it began."""
         self.stormy = True
         """Whether disks may hang."""
         self.random = random.Random(f"world {seed}")
@@ -313,6 +323,10 @@ class World:
         now = max(now, process.last)
         process.last = now
         self.steps += 1
+        if self.now // SECOND != self.second:
+            self.second, self.steps_before_it = self.now // SECOND, self.steps
+        elif self.steps - self.steps_before_it > STEPS_MAX * len(self.hosts):
+            raise Overrun(f"servers took more than {STEPS_MAX} steps each in one second")
         try:
             effects = process.server.step(now, event)
         except Exception:  # noqa: BLE001 - as in the agent

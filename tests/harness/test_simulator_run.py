@@ -18,6 +18,8 @@ from harness.simulator.knobs import THRONE_TAKING, Knobs
 from harness.simulator.run import Settings, SimulatedRun, drawn, run_value, simulate
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
+from node.events import Notification
+from node.server import Server
 
 SHORT = Settings(duration_s=40.0)
 ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -222,6 +224,21 @@ def test_a_hierarchical_ensemble_is_led_by_quorums_of_its_groups_and_judged_by_t
     assert json.loads((tmp_path / "history.jsonl").read_text().splitlines()[0])["value"]["quorum"]["weights"] == {
         "9": 0
     }
+
+
+class Echoing(Server):
+    """Tells every notification back, twice."""
+
+    def on_notification(self, sid: int, n: Notification) -> None:
+        super().on_notification(sid, n)
+        for _ in range(2):
+            self.send_to(sid, self.present_notification(sid))
+
+
+def test_servers_that_multiply_their_messages_end_their_run_as_unknown() -> None:
+    run = simulate(1, servers=3, server_class=Echoing)
+    assert run.valid == "unknown"
+    assert any("steps each in one second" in reason for reason in run.verdict.reasons)
 
 
 def test_weather_is_as_much_milder_as_a_short_tick_has_shorter_time_outs_and_for_longer_ones_as_it_is() -> None:
