@@ -204,9 +204,9 @@ def _show(  # noqa: PLR0912 - a shape for each kind of value
         shown[path] = (
             f"server {value.leader} (epoch {value.epoch}, zxid {zxid(value.zxid)}, round {value.round}){state}"
         )
-    elif hasattr(value, "_asdict"):
-        for name, part in value._asdict().items():
-            _show(shown, f"{path}.{name}", name, part, origin_ns)
+    elif hasattr(value, "_fields"):
+        for name in value._fields:
+            _show(shown, f"{path}.{name}", name, getattr(value, name), origin_ns)
     elif hasattr(value, "__dict__"):
         for name, part in vars(value).items():
             _show(shown, f"{path}.{name}", name, part, origin_ns)

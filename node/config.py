@@ -29,6 +29,8 @@ from node.events import Address
 PARTICIPANT = "participant"
 OBSERVER = "observer"
 
+SNAP_COUNT = 20_000
+
 
 @dataclass(frozen=True)
 class Member:
@@ -64,7 +66,7 @@ class Config:
     min_notification_interval_ms: int = 200
     max_notification_interval_ms: int = 60000
     connect_timeout_ms: int = 5000
-    snap_count: int = 20_000
+    snap_count: int = SNAP_COUNT
     """snapCount: so many committed transactions in the log, or up to a half more, become a snapshot."""
     data_dir: str = ""
     client_address: Optional[Address] = None

@@ -228,10 +228,9 @@ _TYPES: Dict[str, Any] = {
 def _encode(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"hex": value.hex()}
-    if isinstance(value, tuple):
-        items = [_encode(item) for item in value]
-        return {type(value).__name__: items} if hasattr(value, "_fields") else items
-    return value
+    if hasattr(value, "_fields"):
+        return {type(value).__name__: [_encode(getattr(value, name)) for name in value._fields]}
+    return [_encode(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _decode(value: Any) -> Any:

@@ -111,6 +111,7 @@ Acl = Tuple[int, str, str]
 """Permissions, scheme, id."""
 
 
+@lru_cache(maxsize=16)
 def _encode_acls(acls: Tuple[Acl, ...]) -> bytes:
     entries = (jute.int32(perms) + jute.string(scheme) + jute.string(id_) for perms, scheme, id_ in acls)
     return jute.int32(len(acls)) + b"".join(entries)
@@ -177,14 +178,14 @@ def encode_snapshot(nodes: Mapping[str, bytes]) -> bytes:
     The root is "/" in `nodes` ("" on the wire); it and other missing parents are written with empty data.
     """
     paths = {"/", *nodes}
-    for path in nodes:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in paths:
-            paths.add(parent)
-            parent = parent.rpartition("/")[0]
+    parents = {path.rpartition("/")[0] for path in nodes} - {""}
+    while parents:
+        paths |= parents
+        parents = {parent.rpartition("/")[0] for parent in parents} - {"", *paths}
     chunks = [jute.int32(0), jute.int32(0)]
     for path in sorted(paths):
-        chunks += (jute.string("" if path == "/" else path), jute.buffer(nodes.get(path, b"")), _OPEN_ACL_AND_STAT)
+        name, data = b"" if path == "/" else path.encode(), nodes.get(path, b"")
+        chunks += (jute.int32(len(name)), name, jute.int32(len(data)), data, _OPEN_ACL_AND_STAT)
     return b"".join(chunks) + jute.string("/") + jute.string(SIGNATURE)
 
 

@@ -17,14 +17,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
 from typing import NamedTuple
 
 from checker.promise import Valid, Violation
 from checker.verdict import NO_FAULT
 from harness.shrink.search import BudgetSpent, Case, Seeds
-from harness.simulator.campaign import prepare_worker
 from harness.simulator.run import Settings, SimulatedRun, simulate
+from harness.simulator.worker import make_processes
 
 SEEDS = 2
 """That a case is tried on."""
@@ -99,7 +98,7 @@ class Failing:
         self._until = time.monotonic() + budget_s
         self._pool: ProcessPoolExecutor | None = None
         if jobs > 1:
-            self._pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker)
+            self._pool = make_processes(jobs)
         self._ahead: dict[tuple[bytes, int], Future[Ended]] = {}
 
     def close(self) -> None:

@@ -18,25 +18,21 @@ Example: `Campaign(Spec(), range(1000), jobs=2).run()` is a thousand chaotic min
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
-import os
-import signal
-import threading
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
 from typing import Any, NamedTuple
 
 from checker.promise import Valid
 from checker.verdict import combine
 from harness.simulator.run import Settings, simulate
+from harness.simulator.worker import make_processes
 from nemesis.schedule import Schedule
 
 BATCH = 8
@@ -95,22 +91,6 @@ class Done(NamedTuple):
     ended: tuple[Ended, ...]
     reached: dict[str, int]
     took_s: float
-
-
-def prepare_worker() -> None:
-    """Ctrl-C is for the campaign, whose death is ours too; and what is loaded by now is no garbage, ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    gc.collect()
-    gc.freeze()
-
-
-def _die_with_parent() -> None:
-    """Without this a worker of a campaign that was killed waits for its next batch for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def run_batch(batch: Batch) -> Done:
@@ -352,13 +332,9 @@ class Pool(NamedTuple):
 
 
 def make_pool(jobs: int, scheduler: str = "") -> Pool:
-    """Processes of this machine, or the workers of a Dask cluster (ClusterGone: there is none there).
-
-    Processes are not replaced after so many batches: memory is flat over seeds (tests/benchmarks), and a pool that
-    replaces its processes may wait for ever for the last ones (python/cpython#115634).
-    """
+    """Processes of this machine, or the workers of a Dask cluster (ClusterGone: there is none there)."""
     if not scheduler:
-        executor = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=prepare_worker)
+        executor = make_processes(jobs)
         return Pool(executor, lambda: executor.shutdown(wait=True, cancel_futures=True), lambda: None)
     client = _client(scheduler)
     # pure=False: two batches are two tasks, also where their arguments are the same.

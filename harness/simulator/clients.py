@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.clock import MS, SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.record import Record
 from harness.simulator.world import ClientRead, Process, World
 from harness.workload import RECENT, ROOT, path_of, ranges

@@ -8,7 +8,13 @@ where it would have been, and one that got ahead stays ahead until its server st
 
 from __future__ import annotations
 
-ORDINARY = 1_000_000
+from typing import Final
+
+US: Final = 1_000
+MS: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+
+ORDINARY: Final = 1_000_000
 
 
 class Clock:
@@ -23,6 +29,8 @@ class Clock:
         self.since, self.base, self.rate = 0, base, self.rate_ordinary
 
     def read(self, true: int) -> int:
+        if self.rate == ORDINARY:
+            return self.base + true - self.since
         return self.base + (true - self.since) * self.rate // ORDINARY
 
     def when(self, reading: int) -> int | None:

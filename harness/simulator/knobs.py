@@ -17,9 +17,8 @@ import random
 
 import msgspec
 
+from harness.simulator.clock import MS, US
 from nemesis.faults import KINDS
-
-US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 
 ORDINARY_TICK_MS = 500
 """The weather below is such as an ensemble with this tick can stand."""

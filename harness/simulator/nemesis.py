@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.observer import Observer
-from harness.simulator.clock import ORDINARY
-from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.clock import MS, ORDINARY, SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.record import Record
 from harness.simulator.world import Host, World
 from nemesis.faults import JUMP, SKEW, STROBE, Fault, Resolved, resolve

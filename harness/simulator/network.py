@@ -25,7 +25,8 @@ from collections import deque
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
-from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.clock import MS, SECOND
+from harness.simulator.knobs import Knobs
 from node.events import ELECTION, Accepted, Connected, Dial, Lost, Message, QuorumPacket, Received, SnapshotStream
 
 if TYPE_CHECKING:

@@ -25,14 +25,15 @@ from checker.verdict import Checking, Verdict
 from harness.observer import Observer
 from harness.simulator import knobs as seeds
 from harness.simulator.clients import Clients
-from harness.simulator.knobs import SECOND, Knobs
+from harness.simulator.clock import SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.nemesis import Nemesis
 from harness.simulator.record import Record
 from harness.simulator.world import Overrun, World
 from nemesis import storm
 from nemesis.schedule import Schedule
 from node import bugs
-from node.config import OBSERVER, PARTICIPANT, Config, Member
+from node.config import OBSERVER, PARTICIPANT, SNAP_COUNT, Config, Member
 from node.server import Server
 
 SCHEMA = 1
@@ -269,7 +270,7 @@ class _Run:
                 max_notification_interval_ms=settings.max_notification_interval_ms,
                 groups=tuple((number, frozenset(group)) for number, group in enumerate(settings.groups, 1)),
                 weights=tuple(settings.weights.items()) if settings.groups else (),
-                snap_count=knobs.snap_count or Config.snap_count,
+                snap_count=knobs.snap_count or SNAP_COUNT,
             )
             for name, e in ensemble.items()
         }

@@ -24,8 +24,8 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.simulator.clock import Clock
-from harness.simulator.knobs import MS, SECOND, Knobs, pace
+from harness.simulator.clock import MS, SECOND, Clock
+from harness.simulator.knobs import Knobs, pace
 from harness.simulator.network import Network, Pipe
 from node.agent import code_version
 from node.config import Config

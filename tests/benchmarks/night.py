@@ -23,7 +23,8 @@ from typing import Any
 import msgspec
 
 from checker.history import Op, encode
-from harness.simulator.knobs import SECOND, Knobs
+from harness.simulator.clock import SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.run import Settings, SimulatedRun, simulate
 
 STRETCH_S = 600

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.simulator.knobs import SECOND, Knobs
+from harness.simulator.clock import SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.run import simulate
 from tests.harness.simulated import Ensemble
 

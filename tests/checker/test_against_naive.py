@@ -150,7 +150,7 @@ def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
     return checking.run, {c.name: c.finish() for c in checking.checkers if isinstance(c, wanted)}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(histories())
 def test_fast_and_naive_checkers_agree(ops: list[Op]) -> None:
     run, results = fast(ops)
@@ -202,7 +202,7 @@ def workloads(draw: Any) -> list[Op]:
     return ops
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(workloads())
 def test_fast_and_naive_find_the_same_values_lost(ops: list[Op]) -> None:
     checking = Checking()

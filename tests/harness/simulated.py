@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.observer import Observer
-from harness.simulator.knobs import SECOND, Knobs
+from harness.simulator.clock import SECOND
+from harness.simulator.knobs import Knobs
 from harness.simulator.nemesis import Nemesis
 from harness.simulator.network import Link, Pipe
 from harness.simulator.record import Record

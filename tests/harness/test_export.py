@@ -112,7 +112,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_value_of_json_comes_back_from_its_edn(what: Any) -> None:
     assert read_edn(value(what)) == what
     assert "\n" not in value(what)

@@ -42,7 +42,7 @@ def ids(case: Case) -> list[str]:
     return [fault.id for fault in case.faults]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(1, n)))))
 def test_exactly_the_faults_that_are_needed_are_left(drawn: tuple[int, set[int]]) -> None:
     faults, needed = drawn
@@ -51,7 +51,7 @@ def test_exactly_the_faults_that_are_needed_are_left(drawn: tuple[int, set[int]]
     assert set(ids(found.best)) == wanted
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(0, 10**6))
 def test_no_single_fault_can_be_left_out_whatever_fails(faults: int, salt: int) -> None:
     """Against brute force: any predicate on the sets of faults, also one that is not monotone."""
@@ -67,7 +67,7 @@ def _coin(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] < 100
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(0.05, 0.9), st.floats(3.0, 4.0))
 def test_a_fault_is_as_short_as_it_may_be_and_as_early(for_s: float, at_s: float) -> None:
     found = search(case_of(1), lambda case: bool(case.faults) and case.faults[0].for_s >= for_s).best  # type: ignore[operator]
@@ -108,7 +108,7 @@ def test_the_acts_keep_their_length_unless_they_may_not() -> None:
     assert 9 <= nine.best.schedule.duration_s - nine.best.schedule.core_at_s < 11
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6))
 def test_it_ends_whatever_the_predicate_says_and_asks_once_for_each_valid_case(salt: int) -> None:
     asked: list[bytes] = []

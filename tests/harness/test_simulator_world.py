@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.simulator.clock import Clock
-from harness.simulator.knobs import MS, SECOND, Knobs
+from harness.simulator.clock import MS, SECOND, Clock
+from harness.simulator.knobs import Knobs
 from harness.simulator.network import WINDOW
 from harness.simulator.world import Process
 from nemesis.faults import KINDS, Fault

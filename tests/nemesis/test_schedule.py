@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nemesis import schedule as schedules
@@ -36,7 +36,6 @@ def test_a_minute_holds_at_least_12_faults_of_at_least_7_kinds_whatever_the_seed
     st.floats(0.3, 5),
     st.sampled_from([(), ("nft",), ("faketime",), ("nft", "faketime"), NETEM]),
 )
-@settings(deadline=None)
 def test_every_schedule_keeps_its_rules(
     seed: int, servers: int, duration_s: float, detect_s: float, abilities: tuple[str, ...]
 ) -> None:

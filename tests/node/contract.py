@@ -39,6 +39,7 @@ from node.events import (
     Send,
     SetTimer,
     Txn,
+    Value,
 )
 from node.learner import Learning
 from node.packets import CREATE, CREATE2
@@ -129,7 +130,10 @@ def fits(kind: Any) -> Callable[[Any], bool]:
 def fields(cls: Any) -> list[tuple[str, Callable[[Any], bool]]]:
     """The declared fields of a class of the core, and what fits each; none of any other type."""
     of_the_core = cls in (State, Tree) or cls.__module__.startswith("node.")
-    return [(name, fits(hint)) for name, hint in get_type_hints(cls).items()] if of_the_core else []
+    if not of_the_core:
+        return []
+    hints = get_type_hints(cls.__init__ if issubclass(cls, Value) else cls)
+    return [(name, fits(hint)) for name, hint in hints.items() if name != "return"]
 
 
 class Ledger:

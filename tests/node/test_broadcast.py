@@ -19,6 +19,7 @@ from node.events import (
     AppendTxns,
     ClientRequest,
     Log,
+    QuorumPacket,
     Reply,
     Txn,
 )
@@ -92,7 +93,7 @@ def test_a_session_is_valid_wherever_its_client_comes() -> None:
     probe, conn = serving()
     for data in (b"sessionXtime", b"sessionX", None):
         answer = probe.packets(conn, probe.packet(conn, REVALIDATE, 5, data))
-        assert answer == [(REVALIDATE, 5, (data or b"")[:8] + b"\1")]
+        assert answer == [QuorumPacket(REVALIDATE, 5, (data or b"")[:8] + b"\1")]
 
 
 def test_a_packet_that_has_no_place_in_service_is_logged_and_passed_over() -> None:
@@ -126,7 +127,7 @@ def test_a_client_of_the_leader_may_sync() -> None:
     assert [(e.cxid, e.zxid) for e in effects if isinstance(e, Reply)] == [(1, z(1, 1)), (5, z(1, 1))]
     request = packets.encode_request(8, 6, packets.SYNC_OP, packets.encode_path("/"))
     probe.packet(conn, 1, -1, request)
-    assert probe.packets(conn, probe.packet(conn, ACK, z(1, 2)))[-1] == (SYNC, 0, None)
+    assert probe.packets(conn, probe.packet(conn, ACK, z(1, 2)))[-1] == QuorumPacket(SYNC, 0, None)
 
 
 def test_outstanding_transactions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -413,7 +413,7 @@ def test_newleader_carries_the_configuration_and_uptodate_no_zxid() -> None:
     probe, conn = serving()
     sent = {p.type: p for p in probe.packets(conn)}
     assert sent[NEWLEADER].data == probe.server.config_text.encode()
-    assert sent[UPTODATE] == (UPTODATE, -1, None)
+    assert sent[UPTODATE] == QuorumPacket(UPTODATE, -1, None)
 
 
 def test_what_a_learner_has_logged_and_nobody_committed_is_taken_back_and_proposed_again() -> None:

@@ -33,6 +33,7 @@ from node.events import (
     Effect,
     Log,
     Lost,
+    QuorumPacket,
     Received,
     Reply,
     SnapshotStream,
@@ -510,7 +511,7 @@ def test_a_client_of_a_follower_is_answered_when_its_transaction_commits() -> No
     probe, conn = serving()
     payload = packets.encode_create_request(packets.CreateRequest("/a", b""))
     sent = probe.packets(conn, probe.step(ClientRequest(1, 1, packets.CREATE, payload, 0)))
-    assert sent == [(REQUEST, -1, packets.encode_request(1, 1, packets.CREATE, payload))]
+    assert sent == [QuorumPacket(REQUEST, -1, packets.encode_request(1, 1, packets.CREATE, payload))]
     propose(probe, conn, z(1, 1))
     effects = probe.packet(conn, COMMIT, z(1, 1))
     assert [(e.cxid, e.error, e.zxid) for e in effects if isinstance(e, Reply)] == [(1, 0, z(1, 1))]

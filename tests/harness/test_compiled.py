@@ -1,0 +1,77 @@
+"""The compiled inner loop: the same histories, and never the old ones.  `make test` builds it first."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+import pytest
+
+from harness import compiled
+from harness.simulator.worker import make_processes
+from node import bugs
+
+DEADLINE_S = 300
+SEEDS = range(6)
+
+
+class Outcome(NamedTuple):
+    history: str
+    verdict: str
+    steps: int
+    reached: dict[str, int]
+
+
+def outcome(seed: int, bug: str) -> tuple[bool, Outcome]:
+    """Whether it was compiled, and what came of it."""
+    from harness.simulator.run import simulate
+
+    run = simulate(seed, bug=bug)
+    digest = hashlib.sha256(run.history.encoded()).hexdigest()
+    return compiled.in_use(), Outcome(digest, run.verdict.to_json(), run.steps, run.reached)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    with make_processes(1) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("bug", ["", *bugs.names()])
+def test_compiled_servers_give_the_histories_of_the_sources_byte_for_byte(
+    workers: ProcessPoolExecutor, bug: str
+) -> None:
+    seeds = SEEDS if not bug else range(1)
+    started = [workers.submit(outcome, seed, bug) for seed in seeds]
+    for seed, future in zip(seeds, started, strict=True):
+        was_compiled, theirs = future.result(DEADLINE_S)
+        assert was_compiled, "build/compiled is missing or older than the sources: make compiled"
+        sources, ours = outcome(seed, bug)
+        assert not sources
+        assert theirs == ours
+
+
+@pytest.mark.parametrize(
+    ("before", "used"),
+    [
+        ("", True),
+        ("compiled._stamp = lambda: 'of changed sources'", False),
+        ("import node.server", False),
+        ("import os; os.environ[compiled.SWITCH] = 'no'", False),
+    ],
+    ids=["built", "a source has changed", "the sources are loaded", "switched off"],
+)
+def test_a_process_takes_the_compiled_modules_only_where_they_are_the_present_sources(before: str, used: bool) -> None:
+    code = f"""
+from harness import compiled
+{before}
+used = compiled.use()
+from harness.simulator import world
+print(used, compiled.in_use(), world.__file__.endswith(".so"))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    assert said.stdout.split() == [str(used)] * 3
