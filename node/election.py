@@ -191,16 +191,26 @@ class Election(Connections):
         if not LOOKING <= n.state <= OBSERVING:
             return
         if sid not in self.voters:
-            self.reached("non-voter-asks")
-            self.send_to(sid, self.present_notification(sid))
+            if n.state == LOOKING:
+                self.reached("non-voter-asks")
+                self.tell_vote(sid)
         elif self.role == LOOKING:
             if n.state == LOOKING and n.round < self.round:
                 self.reached("lower-round-answered")
-                self.send_to(sid, self.present_notification(sid))
+                self.tell_vote(sid)
             self.on_vote(sid, n)
         elif n.state == LOOKING:
             if self.role == LEADING:
                 self.on_looking_while_leading(sid)
+            self.tell_vote(sid)
+
+    def tell_vote(self, sid: int) -> None:
+        """Tell a server that is LOOKING our vote, if anybody counts it.
+
+        In ZooKeeper's dispatch observers answer, too, and are answered whatever their state: an observer and a voter
+        that is LOOKING talk as fast as the network lets them, until there is a quorum that elects somebody.
+        """
+        if self.is_voter:
             self.send_to(sid, self.present_notification(sid))
 
     def on_vote(self, sid: int, n: Notification) -> None:

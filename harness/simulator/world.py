@@ -228,8 +228,8 @@ class World:
         self.tell_of(host, "started", {"pid": 100 + host.lives, "sid": host.config.sid, "bug": self.bug})
         try:
             effects = process.server.start(now)
-        except Exception:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
-            self.fail(process)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
+            self.fail(process, error)
             return
         if host.journal is not None:
             host.journal.start(now, effects, config=host.config, durable=durable, bug=self.bug, code=self.code_version)
@@ -265,9 +265,11 @@ class World:
         """SIGTERM: no further effect is performed."""
         self.die(process, {"how": "exit", "code": 0, "reason": "signal 15"})
 
-    def fail(self, process: Process) -> None:
+    def fail(self, process: Process, error: Exception) -> None:
         self.failures.append(f"{process.host.name}: the core failed: {traceback.format_exc()}")
-        reason = "the core failed: " + traceback.format_exc(limit=-1)
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}:{at.lineno} ({at.name})"  # the same in any folder, and compiled
+        reason = f"the core failed: {type(error).__name__}: {error}, at {where}"
         self.die(process, {"how": "exit", "code": 1, "reason": reason})
 
     def doom_to_die(self, process: Process) -> None:
@@ -329,8 +331,8 @@ class World:
             raise Overrun(f"servers took more than {STEPS_MAX} steps each in one second")
         try:
             effects = process.server.step(now, event)
-        except Exception:  # noqa: BLE001 - as in the agent
-            self.fail(process)
+        except Exception as error:  # noqa: BLE001 - as in the agent
+            self.fail(process, error)
             return
         if host.journal is not None:
             host.journal.step(now, event, effects)

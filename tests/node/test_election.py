@@ -287,16 +287,35 @@ def test_the_final_vote_gets_the_new_epoch_once_the_leader_serves() -> None:
     assert (answer.leader, answer.zxid, answer.round, answer.peer_epoch) == (3, 0, 1, 1)
 
 
-def test_a_non_voter_is_answered_and_changes_nothing() -> None:
+def test_a_non_voter_that_asks_is_answered_and_changes_nothing() -> None:
     """Section 2.6 rule 1."""
     probe = Probe(2)
     before = probe.server.proposal
-    for state in (FOLLOWING, LEADING, OBSERVING, LOOKING):
-        answer = probe.told(9, probe.vote(9, state, 9, zxid=z(9, 9), round=9, epoch=9))[-1]
-    assert len(probe.told(9)) == 4
+    for state in (FOLLOWING, LEADING, OBSERVING):
+        probe.vote(9, state, 9, zxid=z(9, 9), round=9, epoch=9)
+    assert probe.told(9) == [], "who has a leader does not ask"
+    (answer,) = probe.told(9, probe.vote(9, LOOKING, 9, zxid=z(9, 9), round=9, epoch=9))
     assert (answer.state, answer.leader, answer.round) == (LOOKING, 2, 1)
     assert probe.server.proposal == before
     assert probe.server.round == 1
+
+
+def test_an_observer_asks_and_answers_nobody() -> None:
+    """Nobody counts what it says; and a voter would answer it, and so on."""
+    probe = Probe(1)
+    probe.replace(Server(configs(2, 2)[3], EMPTY))
+    for sid in (1, 2, 4):
+        probe.connect(sid)
+    probe.server.round = 5
+    seen = {sid: len(probe.told(sid)) for sid in (1, 4)}
+    probe.vote(1, LOOKING, 2, round=1)
+    probe.vote(4, LOOKING, 2, round=1)
+    probe.vote(1, FOLLOWING, 2, round=4)
+    probe.vote(2, LEADING, 2, round=4)
+    assert probe.server.role == OBSERVING
+    probe.vote(1, LOOKING, 2, round=5)
+    probe.vote(4, LOOKING, 2, round=5)
+    assert {sid: len(probe.told(sid)) for sid in (1, 4)} == seen
 
 
 def test_the_interval_between_notifications_doubles_up_to_its_maximum() -> None:

@@ -139,6 +139,21 @@ def test_an_observer_follows_and_lets_a_leader_without_followers_go() -> None:
     assert world.server(4).role != OBSERVING or world.server(4).phase != BROADCAST
 
 
+def test_an_observer_and_a_voter_without_a_quorum_do_not_talk_without_a_pause() -> None:
+    """In ZooKeeper's dispatch (section 2.6) each answers the other: thousands of messages a second."""
+    world = established(3, 1)
+    world.crash(1)
+    world.crash(2)
+    world.run_until(lambda: world.server(3).role == LOOKING, 2)
+    before = world.effects_done
+    world.run(5)
+    world.crash(3)
+    world.start(3)
+    world.run(5)
+    assert world.server(3).round < world.server(4).round, "the voter's round is the lower one"
+    assert world.effects_done - before < 500
+
+
 def test_a_stopped_leader_is_replaced_within_sync_limit() -> None:
     """A pause: nothing is closed, so the followers' read time-out finds it."""
     world = established()
