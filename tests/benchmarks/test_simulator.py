@@ -6,12 +6,15 @@ import gc
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from harness import compiled
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import simulate
+from harness.simulator.worker import make_processes
 from tests.harness.simulated import Ensemble
 
 SIMULATED_S_A_S = 1000
@@ -24,30 +27,50 @@ SIZES = (3, 5, 7, 9, 15, 25, 35, 51)
 ELECTIONS = 3
 
 
+class Night(NamedTuple):
+    """What a process made of the seeds."""
+
+    compiled: bool
+    core_s: float
+    simulated_s: float
+    steps: int
+    messages: int
+
+    def __str__(self) -> str:
+        a_second = self.simulated_s / self.core_s
+        return (
+            f"{a_second:.0f} simulated seconds a second of one core ({1000 * self.core_s / SEEDS:.0f} ms a seed, "
+            f"{1e6 * self.core_s / self.steps:.1f} us a step); a night of 8 h in {8 * 3600 / a_second:.0f} s"
+        )
+
+
+def night() -> Night:
+    """Runs the seeds in this process."""
+    began, seconds, steps, messages = time.process_time(), 0.0, 0, 0
+    for seed in range(SEEDS):
+        run = simulate(seed)
+        seconds, steps, messages = seconds + run.seconds, steps + run.steps, messages + run.messages
+    return Night(compiled.in_use(), time.process_time() - began, seconds, steps, messages)
+
+
+def fastest(monkeypatch: pytest.MonkeyPatch, switch: str) -> Night:
+    """The fastest of three rounds, after one that is not counted: this machine is not ours alone."""
+    monkeypatch.setenv(compiled.SWITCH, switch)
+    with make_processes(1) as pool:
+        return min([pool.submit(night).result(600) for _ in range(4)][1:], key=lambda one: one.core_s)
+
+
 @pytest.mark.benchmark
 @pytest.mark.timeout(900)
-def test_a_night_passes_in_half_a_minute() -> None:
-    simulate(SEEDS)  # what is imported and cached is there now
-    gc.collect()
-    gc.freeze()
-    took_s = simulated = 0.0
-    steps = messages = 0
-    try:
-        for seed in range(SEEDS):
-            began = time.process_time()
-            run = simulate(seed)
-            took_s += time.process_time() - began
-            simulated += run.seconds
-            steps, messages = steps + run.steps, messages + run.messages
-    finally:
-        gc.unfreeze()
-    a_second = simulated / took_s
+def test_a_night_passes_in_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    built, sources = fastest(monkeypatch, "yes"), fastest(monkeypatch, "no")
+    assert built.compiled
+    assert not sources.compiled
     print(
-        f"\nfive servers, {SEEDS} seeds of default chaos: {a_second:.0f} simulated seconds a second of one core "
-        f"({1000 * took_s / SEEDS:.0f} ms a seed, {1e6 * took_s / steps:.1f} us a step, {steps / simulated:.0f} steps "
-        f"and {messages / simulated:.0f} messages a simulated second); a night of 8 h in {8 * 3600 / a_second:.0f} s"
+        f"\nfive servers, {SEEDS} seeds of default chaos, {built.steps / built.simulated_s:.0f} steps and "
+        f"{built.messages / built.simulated_s:.0f} messages a simulated second\ncompiled: {built}\nsources:  {sources}"
     )
-    assert a_second >= SIMULATED_S_A_S
+    assert built.simulated_s / built.core_s >= SIMULATED_S_A_S
 
 
 @pytest.mark.benchmark
