@@ -384,7 +384,13 @@ def _data(
         },
         "empty": [[a // US, b // US] for a, b in gaps],
         "violations": [
-            {"n": v["number"], "t": v["time"] // US, "promise": v["promise"], "message": v["message"]}
+            {
+                "n": v["number"],
+                "t": v["time"] // US,
+                "promise": v["promise"],
+                "message": v["message"],
+                "op": v["ops"][0]["index"] if v["ops"] else 0,
+            }
             for v in violations
             if v["time"] is not None
         ],

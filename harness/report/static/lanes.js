@@ -1,8 +1,9 @@
 /* The timeline's lanes, on a canvas of our own: the view and the drawing.
 
-   To draw a window, each lane's first visible transition is found by bisection, and a bar narrower than a pixel is drawn
-   only if nothing of at least its rank is on that pixel already: the cost of a frame follows the pixels, not the
-   transitions. */
+   The cost of a frame follows the pixels, not the transitions.  The run is divided into cells, a pixel wide each, that
+   stay where they are while the view is panned.  A transition that is alone in its cell is a bar, from when to when it
+   lasts.  Of several in one cell the one of the highest rank has the pixel (data.js finds it in a few steps, however many
+   they are): an established leader never vanishes, whatever stood around it.  What begins last lasts on from there. */
 const stage = $('stage'), canvas = $('lanes'), overview = $('overview'), tip = $('tip'), pinned = $('pinned');
 const g = canvas.getContext('2d', { alpha: false }), og = overview.getContext('2d', { alpha: false });
 
@@ -93,9 +94,11 @@ const show = (from, until) => {
 
 let asked = false;
 const schedule = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+const ROOM_MIN = 12;
 const fitted = (words, x, y, room, colour, bold) => {
+  if (room < ROOM_MIN) return false;
   g.font = `${bold ? '600 ' : ''}11px ${font}`;
-  if (room < 12 || g.measureText(words).width > room) return false;
+  if (g.measureText(words).width > room) return false;
   g.fillStyle = colour;
   g.fillText(words, x, y);
   return true;
@@ -108,76 +111,101 @@ const crown = (x, y, size) => {
   g.fill();
 };
 
+/* The first place from k on whose time is t or later: mostly it is near. */
+const firstFrom = (times, k, t) => {
+  const n = times.length;
+  let far = 1;
+  while (k + far <= n && times[k + far - 1] < t) far *= 2;
+  let low = k + (far >> 1), high = Math.min(n, k + far - 1);
+  while (low < high) { const mid = (low + high) >> 1; if (times[mid] < t) low = mid + 1; else high = mid; }
+  return low;
+};
+/* A state as a brush and a height. */
+const dip = (role, phase, established, colour) => {
+  g.fillStyle = role < 3 ? C.looking : colour;
+  g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
+  return role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase];
+};
+/* Bars too narrow for words are gathered by their look (state and colour), and painted look by look: a brush is dipped a
+   few times, not a thousand.  What goes on with the same look is one stroke; so is the gold above leaders (below 0). */
+const THIN = 3, HUES = 7, NO_EPOCH = 6, GOLD = -1;
+const thin = new Map();
+const gather = (look, x, w) => {
+  const bars = thin.get(look);
+  if (!bars) { thin.set(look, [x, w]); return; }
+  const last = bars.length - 1, gap = x - bars[last - 1] - bars[last];
+  if (gap < 0.01 && gap > -0.01) bars[last] += w; else bars.push(x, w);
+};
+const paintThin = (base) => {
+  for (const gold of [false, true]) for (const [look, bars] of thin) {
+    if (gold !== look < 0) continue;
+    const state = gold ? GOLD - look : Math.floor(look / HUES), role = state % 10, phase = Math.floor(state % 100 / 10), hue = look % HUES;
+    let height = dip(role, phase, state >= 100, hue === NO_EPOCH ? C.looking : C.epochs[hue]), top = base - height;
+    if (gold) { g.fillStyle = C.gold; height = 3; }
+    if (role === 0) { g.fillStyle = C.dim; height = 1.5; top = base - BAR / 2 - 0.75; }
+    for (let i = 0; i < bars.length; i += 2) g.fillRect(bars[i], top, bars[i + 1], height);
+  }
+  g.globalAlpha = 1;
+  thin.clear();
+};
+/* The bar of a lane's transition k, or as much of it as can be seen. */
+const drawBar = (lane, k, left, right) => {
+  const x0 = Math.max(GUT - 2, left), x1 = Math.min(W + 2, right);
+  if (x1 < GUT || x1 <= x0) return;
+  const state = lane.s[k], epoch = lane.e[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
+  const y = lane.y, base = y + BAR, w = Math.max(x1 - x0, 1);
+  if (w <= THIN) {
+    gather(state * HUES + (epoch < 0 ? NO_EPOCH : epoch % 6), x0, w);
+    if (established) gather(GOLD - state, x0, w);
+    return;
+  }
+  if (role === 0) {
+    g.strokeStyle = C.dim;
+    g.lineWidth = 1.5;
+    g.setLineDash([1.5, 3.5]);
+    g.beginPath(); g.moveTo(x0, y + BAR / 2); g.lineTo(x0 + w, y + BAR / 2); g.stroke();
+    g.setLineDash([]);
+    if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
+    return;
+  }
+  const height = dip(role, phase, established, epochColour(epoch)), top = base - height;
+  g.fillRect(x0, top, w, height);
+  g.globalAlpha = 1;
+  if (established) {
+    g.fillStyle = C.gold;
+    g.fillRect(x0, top, w, 3);
+    const room = w - 8;
+    if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${epoch}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(epoch), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
+  } else if (phase >= 3 && w > 30) fitted(String(epoch), x0 + 5, y + 14, w - 8, C.ink);
+  g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height);
+};
+
 const drawLane = (lane) => {
-  const { t, s, e, n, y } = lane, base = y + BAR;
+  const { t, n, y } = lane, base = y + BAR;
+  g.fillStyle = C['fault-faint'];
+  g.globalAlpha = 0.5;
   for (const { fault } of lane.faults) {
     const a = X(fault.t[0]), b = X(fault.t[3]);
-    if (b < GUT || a > W) continue;
-    g.globalAlpha = 0.5;
-    g.fillStyle = C['fault-faint'];
-    g.fillRect(a, y - 3, Math.max(b - a, 1), lane.height + 3);
-    g.globalAlpha = 1;
+    if (b >= GUT && a <= W && b - a >= 1) g.fillRect(a, y - 3, b - a, lane.height + 3);
   }
+  g.globalAlpha = 1;
   g.fillStyle = C.line;
   g.fillRect(GUT, base, W - GUT, 1);
-  let last = -1, rank = -1, k = Math.max(0, lastAtMost(t, view[0])), next = k < n ? X(t[k]) : 0;
-  const from = view[0], wide = (W - GUT) / (view[1] - from);
-  for (; k < n && t[k] <= view[1]; k++) {
-    const x0 = Math.max(GUT - 2, next);
-    next = GUT + ((k + 1 < n ? t[k + 1] : END) - from) * wide;  // X, a hundred thousand times
-    const x1 = Math.min(W + 2, next);
-    if (x1 < GUT) continue;
-    const state = s[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
-    const r = (established ? 5 : RANK[role]) + phase / 10, pixel = Math.floor(x0), width = x1 - x0;
-    if (width < 1 && pixel === last && r <= rank) continue;
-    rank = pixel === last ? Math.max(r, rank) : r;
-    last = Math.floor(x1) > pixel ? -1 : pixel;
-    const w = Math.max(width, 1);
-    if (role === 0) {
-      g.strokeStyle = C.dim;
-      g.lineWidth = 1.5;
-      g.setLineDash([1.5, 3.5]);
-      g.beginPath(); g.moveTo(x0, y + BAR / 2); g.lineTo(x0 + w, y + BAR / 2); g.stroke();
-      g.setLineDash([]);
-      if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
-      continue;
+  const from = view[0], wide = (W - GUT) / (view[1] - from), cell = 1 / wide;
+  for (let k = Math.max(0, lastAtMost(t, from)); k < n && t[k] <= view[1];) {
+    const number = Math.floor(t[k] / cell), next = firstFrom(t, k + 1, (number + 1) * cell);
+    const x1 = GUT + ((next < n ? t[next] : END) - from) * wide;
+    if (next === k + 1) drawBar(lane, k, GUT + (t[k] - from) * wide, x1);
+    else if (x1 >= GUT) {
+      const top = highest(lane, k, next), x = Math.round(GUT + (number * cell - from) * wide);
+      drawBar(lane, top, x, top === next - 1 ? x1 : x + 1);
+      if (top !== next - 1 && x1 - x > 1.5) drawBar(lane, next - 1, x + 1, x1);
     }
-    const height = role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase], top = base - height;
-    const colour = role < 3 ? C.looking : epochColour(e[k]);
-    g.fillStyle = colour;
-    g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
-    g.fillRect(x0, top, w, height);
-    g.globalAlpha = 1;
-    if (established) {
-      g.fillStyle = C.gold;
-      g.fillRect(x0, top, w, 3);
-      const room = w - 8;
-      if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${e[k]}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(e[k]), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
-    } else if (phase >= 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
-    if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height); }
+    k = next;
   }
+  paintThin(base);
   drawEars(lane, base + 4);
-  for (const { fault, row } of lane.faults) {
-    const [a, b, c, d] = fault.t.map(X);
-    if (d < GUT || a > W) continue;
-    const top = base + 4 + lane.ears + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
-    const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
-    g.fillStyle = C['fault-faint'];
-    g.fillRect(x0, top, x1 - x0, STRIP);
-    const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
-    if (s1 > s0) { g.fillStyle = p; g.globalAlpha = 0.75; g.fillRect(s0, top, s1 - s0, STRIP); g.globalAlpha = 1; }
-    g.strokeStyle = C.fault; g.lineWidth = 1;
-    if (x1 - x0 > 3) g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
-    g.font = `600 10px ${font}`;
-    for (const words of x1 - x0 < 20 ? [] : [`${fault.kind} ${fault.id}`, fault.id]) {
-      const wide = g.measureText(words).width;
-      if (x1 - x0 < wide + 10) continue;
-      g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
-      g.fillStyle = C.ink; g.fillText(words, x0 + 5.5, top + STRIP / 2 + 0.5);
-      break;
-    }
-    if (fault.group === 'paused' && s1 > s0) { g.fillStyle = patterns.asleep; g.globalAlpha = 0.55; g.fillRect(s0, y, s1 - s0, BAR); g.globalAlpha = 1; }
-  }
+  drawFaults(lane, base + 4 + lane.ears);
   if (chosen && chosen.lane === lane && chosen.k < n) {
     const x0 = X(t[chosen.k]), x1 = chosen.k + 1 < n ? X(t[chosen.k + 1]) : X(END);
     g.strokeStyle = C.ink; g.lineWidth = 2;
@@ -185,48 +213,93 @@ const drawLane = (lane) => {
   }
 };
 
+/* The faults that hit a lane's host, in their rows; of those too narrow for a pattern one for each pixel. */
+const drawFaults = (lane, below) => {
+  const last = [-1, -1, -1, -1], narrow = [];
+  g.lineWidth = 1;
+  for (const { fault, row } of lane.faults) {
+    const [a, b, c, d] = fault.t.map(X);
+    if (d < GUT || a > W) continue;
+    const top = below + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
+    const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
+    if (x1 - x0 <= THIN) {
+      if (Math.floor(x0) !== last[row]) narrow.push(last[row] = Math.floor(x0), top);
+      continue;
+    }
+    g.fillStyle = C['fault-faint'];
+    g.fillRect(x0, top, x1 - x0, STRIP);
+    const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
+    if (s1 > s0) {
+      g.fillStyle = p; g.globalAlpha = 0.75; g.fillRect(s0, top, s1 - s0, STRIP);
+      if (fault.group === 'paused') { g.fillStyle = patterns.asleep; g.globalAlpha = 0.55; g.fillRect(s0, lane.y, s1 - s0, BAR); }
+      g.globalAlpha = 1;
+    }
+    g.strokeStyle = C.fault;
+    g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
+    if (x1 - x0 < 20) continue;
+    g.font = `600 10px ${font}`;
+    for (const words of [`${fault.kind} ${fault.id}`, fault.id]) {
+      const wide = g.measureText(words).width;
+      if (x1 - x0 < wide + 10) continue;
+      g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
+      g.fillStyle = C.ink; g.fillText(words, x0 + 5.5, top + STRIP / 2 + 0.5);
+      break;
+    }
+  }
+  g.fillStyle = C.fault; g.globalAlpha = 0.6;
+  for (let i = 0; i < narrow.length; i += 2) g.fillRect(narrow[i], narrow[i + 1], 1, STRIP);
+  g.globalAlpha = 1;
+};
+
 /* Below the bar, a line for each server that this one hears nothing from, in the lanes' order; paler while not sure. */
 const drawEars = (lane, top) => {
   const most = Math.max(1, lanes.length - 1), rows = Math.min(4, most);
+  const last = [-1, -1, -1, -1];
+  g.fillStyle = C.bad;
   for (const { peer, a, b, level } of lane.deaf) {
-    const x0 = Math.max(X(a), GUT), x1 = Math.min(X(b), W);
+    const x0 = Math.max(X(a), GUT), x1 = Math.min(X(b), W), pixel = Math.floor(x0);
     if (x1 < GUT || x0 > W) continue;
     const row = Math.floor((peer > lane.place ? peer - 1 : peer) * rows / most);
-    g.fillStyle = C.bad; g.globalAlpha = level > 1 ? 1 : 0.45;
+    if (x1 - x0 < 1 && level === 1 && pixel <= last[row]) continue;
+    if (x1 - x0 < 1 && level > 1) { if (pixel === last[row]) continue; last[row] = pixel; }
+    g.globalAlpha = level > 1 ? 1 : 0.45;
     g.fillRect(x0, top + row * EAR, Math.max(x1 - x0, 1), EAR - 1);
   }
   g.globalAlpha = 1;
 };
 
 const drawThrone = () => {
+  const from = view[0], wide = (W - GUT) / (view[1] - from);
   let last = -1;
+  g.fillStyle = C.empty;
   for (const [a, b] of D.empty) {
-    const x0 = X(a), x1 = X(b);
+    const x0 = GUT + (a - from) * wide, x1 = GUT + (b - from) * wide;
     if (x1 < GUT || x0 > W) continue;
     if (x1 - x0 < 5) {
       if (Math.floor(x0) === last) continue;
       last = Math.floor(x0);
-      g.fillStyle = C.empty; g.fillRect(x0, throneY + BAR - 4, Math.max(x1 - x0, 1), 4);
+      g.fillRect(last, throneY + BAR - 4, Math.max(x1 - last, 1), 4);
       continue;
     }
     g.strokeStyle = C.empty; g.lineWidth = 1.2; g.setLineDash([4, 3]);
     g.strokeRect(x0 + 0.6, throneY + 0.6, x1 - x0 - 1.2, BAR - 1.2);
     g.setLineDash([]);
-    const from = Math.max(x0, GUT), room = Math.min(x1, W) - from - 8;
-    fitted(`empty ${lasting(b - a)}`, from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true) || fitted(lasting(b - a), from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true);
+    const start = Math.max(x0, GUT), room = Math.min(x1, W) - start - 8;
+    if (room >= ROOM_MIN) fitted(`empty ${lasting(b - a)}`, start + 5, throneY + BAR / 2 + 0.5, room, C.empty, true) || fitted(lasting(b - a), start + 5, throneY + BAR / 2 + 0.5, room, C.empty, true);
   }
   const pixels = [-1, -1];
   for (const r of reigns) {
-    const x0 = Math.max(X(r.a), GUT - 2), x1 = Math.min(X(r.b), W + 2);
+    const x0 = Math.max(GUT + (r.a - from) * wide, GUT - 2), x1 = Math.min(GUT + (r.b - from) * wide, W + 2);
     if (x1 < GUT || x0 > W) continue;
-    const wrong = shared(r);
-    if (x1 - x0 < 1 && Math.floor(x0) === pixels[r.row] && !wrong) continue;
-    pixels[r.row] = Math.floor(x0);
-    const h = BAR * r.height, y = throneY + r.row * h, w = Math.max(x1 - x0, 1);
+    const narrow = x1 - x0 < 1, pixel = Math.floor(x0);
+    if (narrow && pixel === pixels[r.row] && !r.shared) continue;
+    pixels[r.row] = pixel;
+    const h = BAR * r.height, y = throneY + r.row * h, x = narrow ? pixel : x0, w = Math.max(x1 - x0, 1);
     g.fillStyle = epochColour(r.e);
-    g.fillRect(x0, y, w, r.height < 1 ? h - 1 : h);
-    if (wrong) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
+    g.fillRect(x, y, w, r.height < 1 ? h - 1 : h);
+    if (r.shared) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
     else if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, y, 0.75, h); }
+    if (w < ROOM_MIN) continue;
     const name = D.hosts[r.h].name;
     fitted(`epoch ${r.e} · ${name}`, x0 + 6, y + h / 2 + 0.5, w - 9, C['on-epoch'], true) || fitted(`${r.e} ${name}`, x0 + 4, y + h / 2 + 0.5, w - 6, C['on-epoch'], true) || fitted(String(r.e), x0 + 3, y + h / 2 + 0.5, w - 4, C['on-epoch'], true);
   }
@@ -249,8 +322,8 @@ const drawClients = () => {
   for (const [at, ok, fail, unknown] of groups) {
     const x = X(at * per * bin), w = Math.max(1, X((at + 1) * per * bin) - x - 0.6);
     g.fillStyle = C.dim; g.globalAlpha = 0.6; g.fillRect(x, middle - ok * up, w, ok * up); g.globalAlpha = 1;
-    g.fillStyle = C.bad; g.fillRect(x, middle + 1, w, fail * down);
-    g.fillStyle = C.fault; g.fillRect(x, middle + 1 + fail * down, w, unknown * down);
+    if (fail) { g.fillStyle = C.bad; g.fillRect(x, middle + 1, w, fail * down); }
+    if (unknown) { g.fillStyle = C.fault; g.fillRect(x, middle + 1 + fail * down, w, unknown * down); }
   }
 };
 
