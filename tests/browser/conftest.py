@@ -59,8 +59,6 @@ def open_report(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
         page.on("dialog", dismiss)
         page.on("request", lambda request: requests.append(request.url))
         page.goto(report.as_uri())
-        if context.get("java_script_enabled", True):
-            page.wait_for_function("() => performance.getEntriesByName('ready').length")
         return page
 
     yield open_it

@@ -26,6 +26,7 @@ const readColours = () => {
   for (const name of ['paper', 'sheet', 'ink', 'dim', 'line', 'faint', 'gold', 'good', 'bad', 'looking', 'fault', 'fault-faint', 'empty', 'on-epoch', 'link'])
     C[name] = style.getPropertyValue(`--${name}`).trim();
   C.epochs = [0, 1, 2, 3, 4, 5].map((i) => style.getPropertyValue(`--e${i}`).trim());
+  readInks();
   font = getComputedStyle(document.body).fontFamily;
   patterns = {
     cut: hatch(line(-1, 8, 8, -1, -4, 4, 4, -4, 3, 11, 11, 3), C.fault),
@@ -65,6 +66,7 @@ const layout = () => {
   canvas.dataset.gutter = GUT; canvas.dataset.lanes = lanes.map((lane) => lane.y).join(' ');
   scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(W * scale); canvas.height = Math.round(H * scale); canvas.style.height = `${H}px`;
+  layPicture();
   overview.width = Math.round(W * scale); overview.height = Math.round(34 * scale);
 };
 const X = (t) => GUT + (t - view[0]) / (view[1] - view[0]) * (W - GUT);
@@ -120,33 +122,55 @@ const firstFrom = (times, k, t) => {
   while (low < high) { const mid = (low + high) >> 1; if (times[mid] < t) low = mid + 1; else high = mid; }
   return low;
 };
-/* A state as a brush and a height. */
-const dip = (role, phase, established, colour) => {
-  g.fillStyle = role < 3 ? C.looking : colour;
-  g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
-  return role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase];
+/* What a state is drawn with: how high, and how strongly. */
+const HEIGHTS = [1.5, 2, 6, 12, 19, BAR];
+const heightOf = (role, phase) => role < 3 ? role : Math.min(5, 2 + phase);
+const FAINT = 0, ELECTED = 1, FULL = 2, ALPHAS = [0.38, 0.7, 1];
+const strengthOf = (role, established) => established || role < 3 ? FULL : role === 4 ? ELECTED : FAINT;
+/* Bars of at most THIN pixels, of which there may be thousands, are not drawn one by one.  Each pixel of a lane goes to
+   the bar of the highest rank on it, and then all are painted at once, as a picture with a row for each height, which is
+   drawn that high; below these are the rows of the gold on leaders of such a height. */
+const THIN = 3, ROWS = 2 * HEIGHTS.length;
+const picture = document.createElement('canvas'), pg = picture.getContext('2d', { willReadFrequently: true });
+let claims = null, image = null, dots32 = null, inks = null;
+const ink32 = (colour, alpha) => {
+  const rgb = Number.parseInt(colour.slice(1), 16);  // report.css has its colours as #rrggbb
+  return (Math.round(255 * alpha) << 24 | (rgb & 255) << 16 | rgb & 0xff00 | rgb >> 16) >>> 0;
 };
-/* Bars too narrow for words are gathered by their look (state and colour), and painted look by look: a brush is dipped a
-   few times, not a thousand.  What goes on with the same look is one stroke; so is the gold above leaders (below 0). */
-const THIN = 3, HUES = 7, NO_EPOCH = 6, GOLD = -1;
-const thin = new Map();
-const gather = (look, x, w) => {
-  const bars = thin.get(look);
-  if (!bars) { thin.set(look, [x, w]); return; }
-  const last = bars.length - 1, gap = x - bars[last - 1] - bars[last];
-  if (gap < 0.01 && gap > -0.01) bars[last] += w; else bars.push(x, w);
+const readInks = () => {
+  const all = [...C.epochs, C.looking];  // the last for epochs that nobody knows
+  inks = { epochs: ALPHAS.map((alpha) => all.map((colour) => ink32(colour, alpha))), plain: [ink32(C.dim, 1), ink32(C.looking, 1), ink32(C.looking, 1)], gold: ink32(C.gold, 1) };
 };
-const paintThin = (base) => {
-  for (const gold of [false, true]) for (const [look, bars] of thin) {
-    if (gold !== look < 0) continue;
-    const state = gold ? GOLD - look : Math.floor(look / HUES), role = state % 10, phase = Math.floor(state % 100 / 10), hue = look % HUES;
-    let height = dip(role, phase, state >= 100, hue === NO_EPOCH ? C.looking : C.epochs[hue]), top = base - height;
-    if (gold) { g.fillStyle = C.gold; height = 3; }
-    if (role === 0) { g.fillStyle = C.dim; height = 1.5; top = base - BAR / 2 - 0.75; }
-    for (let i = 0; i < bars.length; i += 2) g.fillRect(bars[i], top, bars[i + 1], height);
+const layPicture = () => {
+  picture.width = W; picture.height = ROWS;
+  claims = new Int32Array(W).fill(-1);
+  image = new ImageData(W, ROWS);
+  dots32 = new Uint32Array(image.data.buffer);
+};
+const claim = ({ ranks }, k, x0, x1) => {
+  const from = Math.max(0, Math.floor(x0)), until = Math.min(W, Math.max(from + 1, Math.floor(x1)));
+  for (let x = from; x < until; x++) if (claims[x] < 0 || ranks[k] > ranks[claims[x]]) claims[x] = k;
+};
+const paintThin = ({ s, e, y }) => {
+  let rows = 0;
+  for (let x = 0; x < W; x++) {
+    const k = claims[x];
+    if (k < 0) continue;
+    const state = s[k], role = state % 10, established = state >= 100, row = heightOf(role, Math.floor(state % 100 / 10));
+    if (!rows) dots32.fill(0);
+    dots32[row * W + x] = role < 3 ? inks.plain[role] : inks.epochs[strengthOf(role, established)][e[k] < 0 ? 6 : e[k] % 6];
+    rows |= 1 << row;
+    if (established) { dots32[(row + HEIGHTS.length) * W + x] = inks.gold; rows |= 1 << row + HEIGHTS.length; }
   }
-  g.globalAlpha = 1;
-  thin.clear();
+  if (!rows) return;
+  claims.fill(-1);
+  pg.putImageData(image, 0, 0);
+  g.imageSmoothingEnabled = false;
+  for (let row = 0; row < ROWS; row++) {
+    if (!(rows >> row & 1)) continue;
+    const height = HEIGHTS[row % HEIGHTS.length], top = y + BAR - (row ? height : (BAR + height) / 2);
+    g.drawImage(picture, 0, row, W, 1, 0, top, W, row < HEIGHTS.length ? height : 3);
+  }
 };
 /* The bar of a lane's transition k, or as much of it as can be seen. */
 const drawBar = (lane, k, left, right) => {
@@ -154,11 +178,7 @@ const drawBar = (lane, k, left, right) => {
   if (x1 < GUT || x1 <= x0) return;
   const state = lane.s[k], epoch = lane.e[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
   const y = lane.y, base = y + BAR, w = Math.max(x1 - x0, 1);
-  if (w <= THIN) {
-    gather(state * HUES + (epoch < 0 ? NO_EPOCH : epoch % 6), x0, w);
-    if (established) gather(GOLD - state, x0, w);
-    return;
-  }
+  if (w <= THIN) { claim(lane, k, x0, x1); return; }
   if (role === 0) {
     g.strokeStyle = C.dim;
     g.lineWidth = 1.5;
@@ -168,7 +188,9 @@ const drawBar = (lane, k, left, right) => {
     if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
     return;
   }
-  const height = dip(role, phase, established, epochColour(epoch)), top = base - height;
+  const height = HEIGHTS[heightOf(role, phase)], top = base - height;
+  g.fillStyle = role < 3 ? C.looking : epochColour(epoch);
+  g.globalAlpha = ALPHAS[strengthOf(role, established)];
   g.fillRect(x0, top, w, height);
   g.globalAlpha = 1;
   if (established) {
@@ -203,7 +225,7 @@ const drawLane = (lane) => {
     }
     k = next;
   }
-  paintThin(base);
+  paintThin(lane);
   drawEars(lane, base + 4);
   drawFaults(lane, base + 4 + lane.ears);
   if (chosen && chosen.lane === lane && chosen.k < n) {
