@@ -29,7 +29,7 @@ CONTEXT_OPS = 12
 """So many ops before and after each proof are in the page at least."""
 PROOFS_MAX = 120
 """The most ops shown as proof, over all violations: a broken run may violate a promise in every second of an hour."""
-ROWS_MAX = 150
+ROWS_MAX = 100
 """The most rows of a table; the timeline shows all."""
 TEXT_BYTES_MAX = 1_000_000
 EVIDENCE_BYTES_MAX = 750_000
