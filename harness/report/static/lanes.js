@@ -56,7 +56,7 @@ const layout = () => {
   y += BAR + GAP + 4;
   for (const lane of lanes) {
     lane.y = y;
-    lane.ears = lane.deaf.length ? Math.min(4, lanes.length - 1) * EAR + 2 : 0;
+    lane.ears = lane.deaf.length ? Math.min(EARS, lanes.length - 1) * EAR + 2 : 0;
     lane.height = BAR + 3 + lane.ears + lane.rows * (STRIP + 1) + 4;
     y += lane.height + GAP;
   }
@@ -130,20 +130,21 @@ const strengthOf = (role, established) => established || role < 3 ? FULL : role 
 /* Bars of at most THIN pixels, of which there may be thousands, are not drawn one by one.  Each pixel of a lane goes to
    the bar of the highest rank on it, and then all are painted at once, as a picture with a row for each height, which is
    drawn that high; below these are the rows of the gold on leaders of such a height. */
-const THIN = 3, ROWS = 2 * HEIGHTS.length;
+const THIN = 3, EARS = 4, PERHAPS = 0.45, ROWS = 2 * HEIGHTS.length;
 const picture = document.createElement('canvas'), pg = picture.getContext('2d', { willReadFrequently: true });
-let claims = null, image = null, dots32 = null, inks = null;
+let claims = null, levels = null, image = null, dots32 = null, inks = null;
 const ink32 = (colour, alpha) => {
   const rgb = Number.parseInt(colour.slice(1), 16);  // report.css has its colours as #rrggbb
   return (Math.round(255 * alpha) << 24 | (rgb & 255) << 16 | rgb & 0xff00 | rgb >> 16) >>> 0;
 };
 const readInks = () => {
   const all = [...C.epochs, C.looking];  // the last for epochs that nobody knows
-  inks = { epochs: ALPHAS.map((alpha) => all.map((colour) => ink32(colour, alpha))), plain: [ink32(C.dim, 1), ink32(C.looking, 1), ink32(C.looking, 1)], gold: ink32(C.gold, 1) };
+  inks = { epochs: ALPHAS.map((alpha) => all.map((colour) => ink32(colour, alpha))), plain: [ink32(C.dim, 1), ink32(C.looking, 1), ink32(C.looking, 1)], gold: ink32(C.gold, 1), sure: ink32(C.bad, 1), perhaps: ink32(C.bad, PERHAPS) };
 };
 const layPicture = () => {
   picture.width = W; picture.height = ROWS;
   claims = new Int32Array(W).fill(-1);
+  levels = new Uint8Array(EARS * W);
   image = new ImageData(W, ROWS);
   dots32 = new Uint32Array(image.data.buffer);
 };
@@ -237,17 +238,19 @@ const drawLane = (lane) => {
 
 /* The faults that hit a lane's host, in their rows; of those too narrow for a pattern one for each pixel. */
 const drawFaults = (lane, below) => {
-  const last = [-1, -1, -1, -1], narrow = [];
+  const narrow = [[], [], [], []];  // for each row: from which pixel to which
   g.lineWidth = 1;
   for (const { fault, row } of lane.faults) {
-    const [a, b, c, d] = fault.t.map(X);
+    const a = X(fault.t[0]), d = X(fault.t[3]);
     if (d < GUT || a > W) continue;
     const top = below + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
     const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
     if (x1 - x0 <= THIN) {
-      if (Math.floor(x0) !== last[row]) narrow.push(last[row] = Math.floor(x0), top);
+      const strokes = narrow[row], last = strokes.length - 1, pixel = Math.floor(x0);
+      if (last >= 0 && pixel <= strokes[last]) strokes[last] = Math.max(strokes[last], pixel + 1); else strokes.push(pixel, pixel + 1);
       continue;
     }
+    const b = X(fault.t[1]), c = X(fault.t[2]);
     g.fillStyle = C['fault-faint'];
     g.fillRect(x0, top, x1 - x0, STRIP);
     const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
@@ -269,25 +272,28 @@ const drawFaults = (lane, below) => {
     }
   }
   g.fillStyle = C.fault; g.globalAlpha = 0.6;
-  for (let i = 0; i < narrow.length; i += 2) g.fillRect(narrow[i], narrow[i + 1], 1, STRIP);
+  narrow.forEach((strokes, row) => { for (let i = 0; i < strokes.length; i += 2) g.fillRect(strokes[i], below + row * (STRIP + 1), strokes[i + 1] - strokes[i], STRIP); });
   g.globalAlpha = 1;
 };
 
 /* Below the bar, a line for each server that this one hears nothing from, in the lanes' order; paler while not sure. */
 const drawEars = (lane, top) => {
-  const most = Math.max(1, lanes.length - 1), rows = Math.min(4, most);
-  const last = [-1, -1, -1, -1];
+  if (!lane.deaf.length) return;
+  const most = Math.max(1, lanes.length - 1), rows = Math.min(EARS, most), from = view[0], wide = (W - GUT) / (view[1] - from);
   g.fillStyle = C.bad;
+  levels.fill(0);
   for (const { peer, a, b, level } of lane.deaf) {
-    const x0 = Math.max(X(a), GUT), x1 = Math.min(X(b), W), pixel = Math.floor(x0);
+    const x0 = Math.max(GUT + (a - from) * wide, GUT), x1 = Math.min(GUT + (b - from) * wide, W);
     if (x1 < GUT || x0 > W) continue;
     const row = Math.floor((peer > lane.place ? peer - 1 : peer) * rows / most);
-    if (x1 - x0 < 1 && level === 1 && pixel <= last[row]) continue;
-    if (x1 - x0 < 1 && level > 1) { if (pixel === last[row]) continue; last[row] = pixel; }
-    g.globalAlpha = level > 1 ? 1 : 0.45;
-    g.fillRect(x0, top + row * EAR, Math.max(x1 - x0, 1), EAR - 1);
+    if (x1 - x0 > THIN) { g.globalAlpha = level > 1 ? 1 : PERHAPS; g.fillRect(x0, top + row * EAR, x1 - x0, EAR - 1); continue; }
+    const until = Math.min(W, Math.max(Math.floor(x0) + 1, Math.floor(x1)));
+    for (let x = Math.floor(x0); x < until; x++) if (level > levels[row * W + x]) levels[row * W + x] = level;
   }
   g.globalAlpha = 1;
+  for (let i = 0; i < levels.length; i++) dots32[i] = levels[i] > 1 ? inks.sure : levels[i] ? inks.perhaps : 0;
+  pg.putImageData(image, 0, 0);
+  for (let row = 0; row < rows; row++) g.drawImage(picture, 0, row, W, 1, 0, top + row * EAR, W, EAR - 1);
 };
 
 const drawThrone = () => {
