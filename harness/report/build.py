@@ -29,7 +29,7 @@ CONTEXT_OPS = 12
 """So many ops before and after each proof are in the page at least."""
 PROOFS_MAX = 120
 """The most ops shown as proof, over all violations: a broken run may violate a promise in every second of an hour."""
-ROWS_MAX = 150
+ROWS_MAX = 100
 """The most rows of a table; the timeline shows all."""
 TEXT_BYTES_MAX = 1_000_000
 EVIDENCE_BYTES_MAX = 750_000
@@ -384,7 +384,13 @@ def _data(
         },
         "empty": [[a // US, b // US] for a, b in gaps],
         "violations": [
-            {"n": v["number"], "t": v["time"] // US, "promise": v["promise"], "message": v["message"]}
+            {
+                "n": v["number"],
+                "t": v["time"] // US,
+                "promise": v["promise"],
+                "message": v["message"],
+                "op": v["ops"][0]["index"] if v["ops"] else 0,
+            }
             for v in violations
             if v["time"] is not None
         ],

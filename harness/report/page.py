@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from checker.verdict import Verdict
 from harness.report.build import build
+from harness.report.packed import parted
 
 STYLES = ("report.css", "board.css")
 SCRIPTS = (
@@ -67,6 +68,7 @@ def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None
     script = "\n".join(_read("static", name) for name in SCRIPTS)
     return _template().render(
         view,
+        parts=parted(view["data"]),
         title=title or view["run"]["name"],
         rerun=rerun_command,
         style=Markup(style),
@@ -84,7 +86,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters.update(clock=clock, lasting=lasting, short=short)
     return environment.from_string(_read("page.html"))
 

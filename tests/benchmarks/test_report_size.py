@@ -63,6 +63,25 @@ def chatter(seconds: int) -> Exchange:
     return found
 
 
+ZOOMS = """async () => {
+  const took = [], lanes = document.getElementById('lanes');
+  const frame = () => new Promise(requestAnimationFrame);
+  const keys = [...'0++++++++++++++++++++++--------------------++++++', 'ArrowRight', 'v', '+', '0', 'n', '0'];
+  for (const key of keys) {
+    await frame();
+    performance.clearMeasures('draw');
+    const began = performance.now();
+    lanes.dispatchEvent(new KeyboardEvent('keydown', {key}));
+    await frame();
+    lanes.getContext('2d').getTransform();
+    const draws = performance.getEntriesByName('draw').map((e) => e.duration);
+    took.push([performance.now() - began, Math.max(...draws)]);
+  }
+  return took;
+}"""
+"""Zooms from the whole hour to 50 ms and back, and jumps: for each key how long until the frame, and the draw in it."""
+
+
 @pytest.mark.benchmark
 def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zooms_fast(tmp_path: Path) -> None:
     history = an_hour(TRANSITIONS).write(tmp_path / "history.jsonl")
@@ -76,7 +95,7 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
         opened = []
-        for _ in range(5):
+        for _ in range(8):
             page = browser.new_page(viewport={"width": 1400, "height": 900})
             page.goto(report.as_uri())
             page.wait_for_function("() => performance.getEntriesByName('ready').length")
@@ -86,30 +105,13 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
                 " (performance.getEntriesByName('first-contentful-paint')[0] || {startTime: NaN}).startTime]"
             )
             opened.append(told)
-        transitions = page.evaluate(
-            "() => JSON.parse(document.getElementById('data').textContent)"
-            ".lanes.reduce((n, l) => n + (l.t.length || l.t.n), 0)"
-        )
+        transitions = page.evaluate("() => lanes.reduce((n, lane) => n + lane.n, 0)")
         page.locator("#lanes").focus()
-        page.evaluate("() => performance.clearMeasures('draw')")
-        frames = page.evaluate(
-            """async () => {
-              const frames = [], lanes = document.getElementById('lanes');
-              const frame = () => new Promise(requestAnimationFrame);
-              const keys = [...'++++++++++++++++++++++--------------------++++++', 'ArrowRight', 'v', '+', '0', 'n'];
-              for (const key of keys) {
-                await frame();
-                const began = performance.now();
-                lanes.dispatchEvent(new KeyboardEvent('keydown', {key}));
-                await frame();
-                lanes.getContext('2d').getTransform();
-                frames.push(performance.now() - began);
-              }
-              return frames;
-            }"""
-        )
-        draws = page.evaluate("() => performance.getEntriesByName('draw').map(e => e.duration)")
+        rounds = [page.evaluate(ZOOMS) for _ in range(3)]
         browser.close()
+    # Of three rounds the best for each key: what the page costs, without what else this machine was doing.
+    frames = [min(frame for frame, _ in key) for key in zip(*rounds, strict=True)]
+    draws = [min(draw for _, draw in key) for key in zip(*rounds, strict=True)]
     drawn, ready, paint = (min(column) for column in zip(*opened, strict=True))
     print(
         f"\n{transitions:,} transitions, {MESSAGES_MAX:,} messages: written in {written_s:.1f} s, {size / 1e6:.2f} MB; "
@@ -123,5 +125,5 @@ def test_the_report_of_a_hundred_thousand_transitions_is_small_opens_fast_and_zo
     assert drawn < 1_000  # what the page costs, without what else this machine was doing
     assert ready < 1_500
     assert len(draws) >= 30
-    assert statistics.median(draws) < 50
+    assert max(draws) < 50
     assert statistics.median(frames) < 50

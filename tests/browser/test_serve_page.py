@@ -147,7 +147,7 @@ def test_the_keyboard_alone_finds_a_run_and_opens_its_report(look: Look) -> None
 
 def test_a_report_runs_its_own_script_in_a_sandbox_without_our_origin(look: Look) -> None:
     page = look("/r/nightly/20261127T190000Z/report.html")
-    page.wait_for_function("document.getElementById('lanes').dataset.until")  # its timeline is drawn
+    expect(page.locator("#lanes")).to_have_attribute("data-until", re.compile("."))  # its timeline is drawn
     assert page.evaluate("self.origin") == "null"
 
 

@@ -392,4 +392,4 @@ def test_no_value_of_any_op_keeps_the_report_from_being_written(
     proof = {"ops": [0], "time": 0, "message": "m", "faults": [{"fault": "f1"}, "f2"], "servers": ["n1"]}
     verdict = {"valid": False, "summary": "s", "results": {"epochs": {"valid": False, "violations": [proof]}}}
     page = render(build(path, verdict), "x")
-    assert page.count("<script") == 2
+    assert page.count("<script") == 4

@@ -1,4 +1,7 @@
-/* The page's own links, its light and its paper; and then everything is drawn for the first time. */
+/* The page's own links, its light and its paper; and then everything is drawn for the first time.
+
+   What a reader sees first is there first: the timeline is drawn before the long tables are laid down and before the rest
+   of the data is read.  Both follow at once, in steps between which the page answers. */
 
 // ---- links from the page ------------------------------------------------------------------------------------------
 
@@ -19,6 +22,10 @@ document.addEventListener('click', (event) => {
     canvas.focus({ preventScroll: true });
   }
 });
+/* A noscript of class `later` holds a part of this page as the parser would have read it: its text, escaped where a host
+   wrote it, is laid down in its place. */
+const layDown = (block) => { block.insertAdjacentHTML('afterend', block.textContent); block.remove(); };
+const stillToLay = () => document.querySelectorAll('noscript.later');
 const openTarget = () => {
   const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
@@ -44,14 +51,48 @@ document.addEventListener('click', async (event) => {
 
 const redress = () => { readColours(); overviewCache = null; layout(); draw(); };
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redress);
-const onPaper = (paper) => { document.documentElement.classList.toggle('print', paper); redress(); };
+const onPaper = (paper) => { stillToLay().forEach(layDown); document.documentElement.classList.toggle('print', paper); redress(); };
 matchMedia('print').addEventListener('change', (event) => onPaper(event.matches));
 window.addEventListener('beforeprint', () => onPaper(true));
 window.addEventListener('afterprint', () => onPaper(false));
-new ResizeObserver(() => { if (stage.clientWidth !== W) { redress(); drawSpaceTime(); } }).observe(stage);
-instant = D.violations.length ? D.violations[0].t : reigns.length ? reigns[0].a : 0;
-redress();
-drawInstant(instant);
-performance.mark('drawn');
-// What stands below the first screen is drawn after it.
-setTimeout(() => { beginSpaceTime(); beginHistory(); openTarget(); performance.mark('ready'); });
+
+// ---- the first drawing, and the rest ------------------------------------------------------------------------------
+
+const nextTask = () => new Promise((done) => { setTimeout(done); });
+/* A page has loaded when all of it is read: whoever prints it as soon as it has (chromium --print-to-pdf) prints all of it.
+   A browser waits for a frame that is still being written.  (In a sandbox, as in `onethrone serve`, no frame is ours.) */
+const holdLoad = () => {
+  const frame = element('iframe');
+  frame.hidden = true;
+  document.body.append(frame);
+  if (!frame.contentDocument) { frame.remove(); return () => {}; }
+  frame.contentDocument.open();
+  return () => { frame.contentDocument.close(); setTimeout(() => frame.remove()); };
+};
+const begin = async () => {
+  await readTimeline();
+  view = [0, END];
+  instant = D.violations.length ? D.violations[0].t : reigns.length ? reigns[0].a : 0;
+  redress();
+  drawInstant(instant);
+  new ResizeObserver(() => { if (stage.clientWidth !== W) { redress(); drawSpaceTime(); } }).observe(stage);
+  performance.mark('drawn');
+  await nextTask();
+  await readMessages();
+  await nextTask();
+  await readRest();
+  schedule();
+  beginSpaceTime();
+  beginHistory();
+};
+const layAll = async () => {
+  for (const block of stillToLay()) { await nextTask(); if (block.isConnected) layDown(block); }
+  // A link to what has only now come to be is followed again.
+  if (location.hash.length > 1 && !document.querySelector(':target')) location.replace(location.hash);
+  openTarget();
+};
+const loaded = holdLoad();
+begin()
+  .catch((error) => { $('unread').hidden = false; $('unread').append(` (${error})`); })
+  .then(layAll)
+  .finally(() => { performance.mark('ready'); loaded(); });

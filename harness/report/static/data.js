@@ -4,15 +4,33 @@
    The parts, each a file, are one block in the page, in this order: data, lanes (the canvas), arrows (messages on it),
    instant (who hears whom), spacetime (the diagram), history (lines of it), timeline (hand and keys), find, begin.
 
+   The data is packed in the page in parts (report/packed.py).  All is empty here until begin.js has read them: first what
+   the timeline is drawn from, then the rest, which an op's card, find, the diagram and the history's lines need.
+
    Every lane is a set of columns sorted by time (report/columns.py wrote them as differences).  Times are microseconds
    of the run.  Texts are only ever set as textContent or drawn with fillText: none is markup. */
 const $ = (id) => document.getElementById(id);
-const D = JSON.parse($('data').textContent);
-const END = Math.max(D.end, 1000);
 const MIN_SPAN = 200;
+const ROLES = ['down', 'starting', 'LOOKING', 'FOLLOWING', 'LEADING', 'OBSERVING'];
+const PHASES = ['election', 'discovery', 'synchronization', 'broadcast'];
 
 // ---- data ---------------------------------------------------------------------------------------------------------
 
+let D = { hosts: [], faults: [], phases: [], empty: [], violations: [] };
+let END = 1000, lanes = [], reigns = [], hearing = null, clients = null, hasClients = false;
+let rest = null;  // what an op's card and the history's lines tell, once it is read
+/* Messages (report/exchanged.py), by the time when they were sent. */
+let M = { s: [], w: [], f: [], o: [], k: [], said: [] }, longestWay = 0;
+
+const unpack = (part) => {
+  const packed = atob($(`packed-${part}`).textContent), bytes = new Uint8Array(packed.length);
+  for (let i = 0; i < packed.length; i++) bytes[i] = packed.charCodeAt(i);
+  $(`packed-${part}`).remove();
+  const inflate = new DecompressionStream('deflate'), into = inflate.writable.getWriter();
+  into.write(bytes);
+  into.close();
+  return new Response(inflate.readable).json();
+};
 const sum = (column) => {
   const sparse = !Array.isArray(column), d = sparse ? column.d : column;
   const out = new Float64Array(sparse ? column.n : d.length);
@@ -25,16 +43,36 @@ const sum = (column) => {
   }
   return out.fill(at, place);
 };
-const ROLES = ['down', 'starting', 'LOOKING', 'FOLLOWING', 'LEADING', 'OBSERVING'];
-const PHASES = ['election', 'discovery', 'synchronization', 'broadcast'];
+
+/* Which of the states that share a pixel is drawn: an established leader, then what RANK of its role says. */
 const RANK = [3, 2, 2, 1, 4, 1];
-const lanes = D.lanes.map((columns, h) => {
-  const lane = { h, host: D.hosts[h], faults: [] };
+/* A tree over the ranks of a lane: the places n and above are the transitions themselves, each place below n names the
+   higher of the two under it.  The highest of any stretch is found in as many steps as its length has binary digits. */
+const peaksOf = (ranks) => {
+  const n = ranks.length, peaks = new Int32Array(2 * n);
+  for (let i = 0; i < n; i++) peaks[n + i] = i;
+  for (let i = n - 1; i > 0; i--) { const a = peaks[2 * i], b = peaks[2 * i + 1]; peaks[i] = ranks[b] > ranks[a] ? b : a; }
+  return peaks;
+};
+/* The transition of the highest rank from a to before b. */
+const highest = ({ ranks, peaks, n }, a, b) => {
+  let best = a;
+  for (let i = a + n, j = b + n; i < j; i >>= 1, j >>= 1) {
+    if (i & 1) { const p = peaks[i++]; if (ranks[p] > ranks[best]) best = p; }
+    if (j & 1) { const p = peaks[--j]; if (ranks[p] > ranks[best]) best = p; }
+  }
+  return best;
+};
+const laneOf = (columns, place) => {
+  const lane = { place, host: D.hosts[place], faults: [], deaf: [] };
   for (const key in columns) lane[key] = sum(columns[key]);
-  lane.n = lane.t.length;
+  const n = lane.n = lane.t.length;
+  lane.ranks = new Uint8Array(n);
+  for (let k = 0; k < n; k++) { const s = lane.s[k]; lane.ranks[k] = 10 * (s >= 100 ? 5 : RANK[s % 10]) + s % 100 / 10; }
+  lane.peaks = peaksOf(lane.ranks);
   return lane;
-});
-for (const fault of D.faults) for (const h of fault.hosts) lanes[h].faults.push({ fault, row: 0 });
+};
+/* Gives each item the first row that is free when it begins; answers how many rows there are. */
 const stacked = (items, from, until, rowsMax) => {
   const ends = [];
   for (const item of items) {
@@ -45,24 +83,34 @@ const stacked = (items, from, until, rowsMax) => {
   }
   return Math.max(ends.length, 1);
 };
-for (const lane of lanes) {
-  lane.faults.sort((a, b) => a.fault.t[0] - b.fault.t[0]);
-  lane.rows = stacked(lane.faults, (f) => f.fault.t[0], (f) => f.fault.t[3], 4);
-}
-const reigns = D.reigns.e.map((e, i) => ({ e, h: D.reigns.h[i], a: D.reigns.a[i], b: D.reigns.b[i] }));
-stacked(reigns, (r) => r.a, (r) => r.b, 2);
-for (let i = 0, until = -1; i < reigns.length; i++) {
-  // Two at once, mostly because the old one has not noticed yet, share the height; any other has it all.
-  const overlaps = reigns[i].a < until || (i + 1 < reigns.length && reigns[i + 1].a < reigns[i].b);
-  reigns[i].height = overlaps ? 0.5 : 1;
-  if (!overlaps) reigns[i].row = 0;
-  until = Math.max(until, reigns[i].b);
-}
+const readFaults = () => {
+  for (const fault of D.faults) for (const h of fault.hosts) lanes[h].faults.push({ fault, row: 0 });
+  for (const lane of lanes) {
+    lane.faults.sort((a, b) => a.fault.t[0] - b.fault.t[0]);
+    lane.rows = stacked(lane.faults, (f) => f.fault.t[0], (f) => f.fault.t[3], 4);
+  }
+};
+const readReigns = () => {
+  reigns = D.reigns.e.map((e, i) => ({ e, h: D.reigns.h[i], a: D.reigns.a[i], b: D.reigns.b[i] }));
+  stacked(reigns, (r) => r.a, (r) => r.b, 2);
+  const holders = new Map();  // of an epoch, the server; or a set of them, as soon as there is another
+  let until = -1;
+  reigns.forEach((r, i) => {
+    // Two at once, mostly because the old one has not noticed yet, share the height; any other has it all.
+    const overlaps = r.a < until || (i + 1 < reigns.length && reigns[i + 1].a < r.b);
+    r.height = overlaps ? 0.5 : 1;
+    if (!overlaps) r.row = 0;
+    until = Math.max(until, r.b);
+    const held = holders.get(r.e);
+    if (held === undefined) holders.set(r.e, r.h);
+    else if (held !== r.h) holders.set(r.e, new Set(held instanceof Set ? held : [held]).add(r.h));
+  });
+  for (const r of reigns) r.shared = r.e >= 0 && holders.get(r.e) instanceof Set ? [...holders.get(r.e)] : null;
+};
 /* Who hears whom (report/hearing.py): for each lane, from when to when it hears nothing from which other. */
-const hearing = D.hearing;
-for (const key of ['t', 'a', 'l', 'rt', 'rh', 'ru']) hearing[key] = sum(hearing[key]);
-lanes.forEach((lane, place) => { lane.place = place; lane.deaf = []; });
-{
+const readHearing = () => {
+  hearing = D.hearing;
+  for (const key of ['t', 'a', 'l', 'rt', 'rh', 'ru']) hearing[key] = sum(hearing[key]);
   const open = new Map(), until = hearing.until === null ? END : hearing.until;
   for (let k = 0; k < hearing.t.length; k++) {
     const atom = hearing.atoms[hearing.a[k]], before = open.get(hearing.a[k]);
@@ -71,17 +119,34 @@ lanes.forEach((lane, place) => { lane.place = place; lane.deaf = []; });
     open.delete(hearing.a[k]);
     if (hearing.l[k]) { const deaf = { peer: atom[2], a: hearing.t[k], b: until, level: hearing.l[k] }; lanes[atom[1]].deaf.push(deaf); open.set(hearing.a[k], deaf); }
   }
-}
-const holders = new Map();
-for (const r of reigns) holders.set(r.e, (holders.get(r.e) || new Set()).add(r.h));
-const shared = (r) => r.e >= 0 && holders.get(r.e).size > 1;
-/* Messages (report/exchanged.py), by the time when they were sent. */
-const M = D.messages;
-for (const key of ['s', 'w', 'f', 'o', 'k']) M[key] = sum(M[key]);
+};
+/* The parts of the data, in the order in which they are read. */
+const readTimeline = async () => {
+  D = await unpack('timeline');
+  END = Math.max(D.end, 1000);
+  lanes = D.lanes.map(laneOf);
+  clients = D.clients;
+  hasClients = clients.n.length > 0;
+  readFaults();
+  readReigns();
+  readHearing();
+};
+const readMessages = async () => {
+  const columns = await unpack('messages');
+  for (const key of ['s', 'w', 'f', 'o', 'k']) columns[key] = sum(columns[key]);
+  longestWay = columns.w.reduce((most, w) => Math.max(most, w), 0);
+  M = columns;
+};
+const readRest = async () => {
+  const read = await unpack('rest');
+  read.ops.i = sum(read.ops.i);
+  lanes.forEach((lane, h) => { for (const key in read.lanes[h]) lane[key] = sum(read.lanes[h][key]); });
+  rest = read;
+};
+
 const ROUTINE = new Set(['PING', 'PROPOSAL', 'ACK', 'COMMIT', 'INFORM', 'REQUEST', 'SYNC', 'REVALIDATE']);
 const routine = (m) => ROUTINE.has(M.said[M.k[m]][0]);
 const ofElection = (m) => M.said[M.k[m]][0] === 'vote' || M.said[M.k[m]][0] === 'introduction';
-const longestWay = M.w.reduce((most, w) => Math.max(most, w), 0);
 /* Messages that touch the window, by number; those that were sent long before it and arrive in it too. */
 const messagesIn = (from, until, wanted, most) => {
   const found = [];
@@ -90,8 +155,6 @@ const messagesIn = (from, until, wanted, most) => {
   return found;
 };
 const messageSays = (m) => `${D.hosts[M.f[m]].name} to ${D.hosts[M.o[m]].name}: ${M.said[M.k[m]][1]}`;
-const clients = D.clients;
-const hasClients = clients.n.length > 0;
 
 /* The last place whose number is <= x, or -1. */
 const lastAtMost = (column, x) => {

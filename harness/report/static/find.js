@@ -20,8 +20,9 @@ const search = (asked) => {
   if (epoch) return out;
   for (const f of D.faults) if (f.id.toLowerCase() === words || f.kind.toLowerCase().includes(words) || f.says.toLowerCase().includes(words)) add(`${f.id}: ${f.says}`, f.t[0], () => goToFault(f));
   D.violations.forEach((v) => { if (`${v.promise} ${v.message}`.toLowerCase().includes(words)) add(`✕ ${v.n} ${v.message}`, v.t, () => toViolation(v.n)); });
-  const inTexts = new Set(D.texts.map((line, n) => line.toLowerCase().includes(words) ? n : -1).filter((n) => n >= 0));
-  if (inTexts.size) for (const lane of lanes) for (let k = 0; k < lane.n && out.length < SEARCHED_MAX; k++) if (inTexts.has(lane.w[k])) add(`${lane.host.name}: ${D.texts[lane.w[k]]}`, lane.t[k], () => choose(lane, k, true));
+  if (!rest) return out;
+  const inTexts = new Set(rest.texts.map((line, n) => line.toLowerCase().includes(words) ? n : -1).filter((n) => n >= 0));
+  if (inTexts.size) for (const lane of lanes) for (let k = 0; k < lane.n && out.length < SEARCHED_MAX; k++) if (inTexts.has(lane.w[k])) add(`${lane.host.name}: ${rest.texts[lane.w[k]]}`, lane.t[k], () => choose(lane, k, true));
   const inSaid = new Set(M.said.map(([, line], n) => line.toLowerCase().includes(words) ? n : -1).filter((n) => n >= 0));
   if (inSaid.size) for (let m = 0; m < M.s.length && out.length < SEARCHED_MAX; m++) if (inSaid.has(M.k[m])) add(messageSays(m), M.s[m], () => { marker = M.s[m]; setView(M.s[m] - 60e3, M.s[m] + 140e3); setInstant(M.s[m]); pin({ message: m }); });
   return out;

@@ -21,7 +21,7 @@ const stateOf = (lane, t) => {
   const k = lastAtMost(lane.t, t);
   return k < 0 ? { role: 0, established: false, epoch: -1, leader: -1, phase: 0 } : { role: lane.s[k] % 10, phase: Math.floor(lane.s[k] % 100 / 10), established: lane.s[k] >= 100, epoch: lane.e[k], leader: lane.l[k] };
 };
-const bySid = new Map(lanes.map((lane) => [lane.host.sid, lane.host.name]));
+const nameOf = (sid) => { const lane = lanes.find((l) => l.host.sid === String(sid)); return lane ? lane.host.name : 'somebody'; };
 const isWhat = (lane, t, world) => {
   const { role, established, epoch, leader, phase } = stateOf(lane, t), h = lane.place, ails = [];
   if (world.has('paused', h)) ails.push(`paused${perhaps(world.has('paused', h))}`);
@@ -30,7 +30,7 @@ const isWhat = (lane, t, world) => {
   if (role === 0 || world.runs[h] === false) return ['down', ...ails];
   const inPhase = role >= 3 && phase < 3 ? ` in ${PHASES[phase]}` : '';
   const of = epoch >= 0 ? ` epoch ${epoch}` : '';
-  const what = role === 4 ? `${established ? 'leads' : 'is elected,'}${of}` : role === 3 || role === 5 ? `${role === 5 ? 'observes' : 'follows'} ${bySid.get(String(leader)) || 'somebody'}${of ? `,${of}` : ''}` : role === 2 ? 'LOOKING' : 'starting';
+  const what = role === 4 ? `${established ? 'leads' : 'is elected,'}${of}` : role === 3 || role === 5 ? `${role === 5 ? 'observes' : 'follows'} ${nameOf(leader)}${of ? `,${of}` : ''}` : role === 2 ? 'LOOKING' : 'starting';
   return [what + inPhase, ...ails];
 };
 const hearsNot = (lane, world) => {

@@ -1,8 +1,9 @@
 /* The timeline's lanes, on a canvas of our own: the view and the drawing.
 
-   To draw a window, each lane's first visible transition is found by bisection, and a bar narrower than a pixel is drawn
-   only if nothing of at least its rank is on that pixel already: the cost of a frame follows the pixels, not the
-   transitions. */
+   The cost of a frame follows the pixels, not the transitions.  The run is divided into cells, a pixel wide each, that
+   stay where they are while the view is panned.  A transition that is alone in its cell is a bar, from when to when it
+   lasts.  Of several in one cell the one of the highest rank has the pixel (data.js finds it in a few steps, however many
+   they are): an established leader never vanishes, whatever stood around it.  What begins last lasts on from there. */
 const stage = $('stage'), canvas = $('lanes'), overview = $('overview'), tip = $('tip'), pinned = $('pinned');
 const g = canvas.getContext('2d', { alpha: false }), og = overview.getContext('2d', { alpha: false });
 
@@ -25,6 +26,7 @@ const readColours = () => {
   for (const name of ['paper', 'sheet', 'ink', 'dim', 'line', 'faint', 'gold', 'good', 'bad', 'looking', 'fault', 'fault-faint', 'empty', 'on-epoch', 'link'])
     C[name] = style.getPropertyValue(`--${name}`).trim();
   C.epochs = [0, 1, 2, 3, 4, 5].map((i) => style.getPropertyValue(`--e${i}`).trim());
+  readInks();
   font = getComputedStyle(document.body).fontFamily;
   patterns = {
     cut: hatch(line(-1, 8, 8, -1, -4, 4, 4, -4, 3, 11, 11, 3), C.fault),
@@ -54,7 +56,7 @@ const layout = () => {
   y += BAR + GAP + 4;
   for (const lane of lanes) {
     lane.y = y;
-    lane.ears = lane.deaf.length ? Math.min(4, lanes.length - 1) * EAR + 2 : 0;
+    lane.ears = lane.deaf.length ? Math.min(EARS, lanes.length - 1) * EAR + 2 : 0;
     lane.height = BAR + 3 + lane.ears + lane.rows * (STRIP + 1) + 4;
     y += lane.height + GAP;
   }
@@ -64,6 +66,7 @@ const layout = () => {
   canvas.dataset.gutter = GUT; canvas.dataset.lanes = lanes.map((lane) => lane.y).join(' ');
   scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(W * scale); canvas.height = Math.round(H * scale); canvas.style.height = `${H}px`;
+  layPicture();
   overview.width = Math.round(W * scale); overview.height = Math.round(34 * scale);
 };
 const X = (t) => GUT + (t - view[0]) / (view[1] - view[0]) * (W - GUT);
@@ -93,9 +96,11 @@ const show = (from, until) => {
 
 let asked = false;
 const schedule = () => { if (!asked) { asked = true; requestAnimationFrame(() => { asked = false; draw(); }); } };
+const ROOM_MIN = 12;
 const fitted = (words, x, y, room, colour, bold) => {
+  if (room < ROOM_MIN) return false;
   g.font = `${bold ? '600 ' : ''}11px ${font}`;
-  if (room < 12 || g.measureText(words).width > room) return false;
+  if (g.measureText(words).width > room) return false;
   g.fillStyle = colour;
   g.fillText(words, x, y);
   return true;
@@ -108,76 +113,122 @@ const crown = (x, y, size) => {
   g.fill();
 };
 
+/* The first place from k on whose time is t or later: mostly it is near. */
+const firstFrom = (times, k, t) => {
+  const n = times.length;
+  let far = 1;
+  while (k + far <= n && times[k + far - 1] < t) far *= 2;
+  let low = k + (far >> 1), high = Math.min(n, k + far - 1);
+  while (low < high) { const mid = (low + high) >> 1; if (times[mid] < t) low = mid + 1; else high = mid; }
+  return low;
+};
+/* What a state is drawn with: how high, and how strongly. */
+const HEIGHTS = [1.5, 2, 6, 12, 19, BAR];
+const heightOf = (role, phase) => role < 3 ? role : Math.min(5, 2 + phase);
+const FAINT = 0, ELECTED = 1, FULL = 2, ALPHAS = [0.38, 0.7, 1];
+const strengthOf = (role, established) => established || role < 3 ? FULL : role === 4 ? ELECTED : FAINT;
+/* Bars of at most THIN pixels, of which there may be thousands, are not drawn one by one.  Each pixel of a lane goes to
+   the bar of the highest rank on it, and then all are painted at once, as a picture with a row for each height, which is
+   drawn that high; below these are the rows of the gold on leaders of such a height. */
+const THIN = 3, EARS = 4, PERHAPS = 0.45, ROWS = 2 * HEIGHTS.length;
+const picture = document.createElement('canvas'), pg = picture.getContext('2d', { willReadFrequently: true });
+let claims = null, levels = null, image = null, dots32 = null, inks = null;
+const ink32 = (colour, alpha) => {
+  const rgb = Number.parseInt(colour.slice(1), 16);  // report.css has its colours as #rrggbb
+  return (Math.round(255 * alpha) << 24 | (rgb & 255) << 16 | rgb & 0xff00 | rgb >> 16) >>> 0;
+};
+const readInks = () => {
+  const all = [...C.epochs, C.looking];  // the last for epochs that nobody knows
+  inks = { epochs: ALPHAS.map((alpha) => all.map((colour) => ink32(colour, alpha))), plain: [ink32(C.dim, 1), ink32(C.looking, 1), ink32(C.looking, 1)], gold: ink32(C.gold, 1), sure: ink32(C.bad, 1), perhaps: ink32(C.bad, PERHAPS) };
+};
+const layPicture = () => {
+  picture.width = W; picture.height = ROWS;
+  claims = new Int32Array(W).fill(-1);
+  levels = new Uint8Array(EARS * W);
+  image = new ImageData(W, ROWS);
+  dots32 = new Uint32Array(image.data.buffer);
+};
+const claim = ({ ranks }, k, x0, x1) => {
+  const from = Math.max(0, Math.floor(x0)), until = Math.min(W, Math.max(from + 1, Math.floor(x1)));
+  for (let x = from; x < until; x++) if (claims[x] < 0 || ranks[k] > ranks[claims[x]]) claims[x] = k;
+};
+const paintThin = ({ s, e, y }) => {
+  let rows = 0;
+  for (let x = 0; x < W; x++) {
+    const k = claims[x];
+    if (k < 0) continue;
+    const state = s[k], role = state % 10, established = state >= 100, row = heightOf(role, Math.floor(state % 100 / 10));
+    if (!rows) dots32.fill(0);
+    dots32[row * W + x] = role < 3 ? inks.plain[role] : inks.epochs[strengthOf(role, established)][e[k] < 0 ? 6 : e[k] % 6];
+    rows |= 1 << row;
+    if (established) { dots32[(row + HEIGHTS.length) * W + x] = inks.gold; rows |= 1 << row + HEIGHTS.length; }
+  }
+  if (!rows) return;
+  claims.fill(-1);
+  pg.putImageData(image, 0, 0);
+  g.imageSmoothingEnabled = false;
+  for (let row = 0; row < ROWS; row++) {
+    if (!(rows >> row & 1)) continue;
+    const height = HEIGHTS[row % HEIGHTS.length], top = y + BAR - (row ? height : (BAR + height) / 2);
+    g.drawImage(picture, 0, row, W, 1, 0, top, W, row < HEIGHTS.length ? height : 3);
+  }
+};
+/* The bar of a lane's transition k, or as much of it as can be seen. */
+const drawBar = (lane, k, left, right) => {
+  const x0 = Math.max(GUT - 2, left), x1 = Math.min(W + 2, right);
+  if (x1 < GUT || x1 <= x0) return;
+  const state = lane.s[k], epoch = lane.e[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
+  const y = lane.y, base = y + BAR, w = Math.max(x1 - x0, 1);
+  if (w <= THIN) { claim(lane, k, x0, x1); return; }
+  if (role === 0) {
+    g.strokeStyle = C.dim;
+    g.lineWidth = 1.5;
+    g.setLineDash([1.5, 3.5]);
+    g.beginPath(); g.moveTo(x0, y + BAR / 2); g.lineTo(x0 + w, y + BAR / 2); g.stroke();
+    g.setLineDash([]);
+    if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
+    return;
+  }
+  const height = HEIGHTS[heightOf(role, phase)], top = base - height;
+  g.fillStyle = role < 3 ? C.looking : epochColour(epoch);
+  g.globalAlpha = ALPHAS[strengthOf(role, established)];
+  g.fillRect(x0, top, w, height);
+  g.globalAlpha = 1;
+  if (established) {
+    g.fillStyle = C.gold;
+    g.fillRect(x0, top, w, 3);
+    const room = w - 8;
+    if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${epoch}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(epoch), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
+  } else if (phase >= 3 && w > 30) fitted(String(epoch), x0 + 5, y + 14, w - 8, C.ink);
+  g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height);
+};
+
 const drawLane = (lane) => {
-  const { t, s, e, n, y } = lane, base = y + BAR;
+  const { t, n, y } = lane, base = y + BAR;
+  g.fillStyle = C['fault-faint'];
+  g.globalAlpha = 0.5;
   for (const { fault } of lane.faults) {
     const a = X(fault.t[0]), b = X(fault.t[3]);
-    if (b < GUT || a > W) continue;
-    g.globalAlpha = 0.5;
-    g.fillStyle = C['fault-faint'];
-    g.fillRect(a, y - 3, Math.max(b - a, 1), lane.height + 3);
-    g.globalAlpha = 1;
+    if (b >= GUT && a <= W && b - a >= 1) g.fillRect(a, y - 3, b - a, lane.height + 3);
   }
+  g.globalAlpha = 1;
   g.fillStyle = C.line;
   g.fillRect(GUT, base, W - GUT, 1);
-  let last = -1, rank = -1, k = Math.max(0, lastAtMost(t, view[0])), next = k < n ? X(t[k]) : 0;
-  const from = view[0], wide = (W - GUT) / (view[1] - from);
-  for (; k < n && t[k] <= view[1]; k++) {
-    const x0 = Math.max(GUT - 2, next);
-    next = GUT + ((k + 1 < n ? t[k + 1] : END) - from) * wide;  // X, a hundred thousand times
-    const x1 = Math.min(W + 2, next);
-    if (x1 < GUT) continue;
-    const state = s[k], established = state >= 100, role = state % 10, phase = Math.floor(state % 100 / 10);
-    const r = (established ? 5 : RANK[role]) + phase / 10, pixel = Math.floor(x0), width = x1 - x0;
-    if (width < 1 && pixel === last && r <= rank) continue;
-    rank = pixel === last ? Math.max(r, rank) : r;
-    last = Math.floor(x1) > pixel ? -1 : pixel;
-    const w = Math.max(width, 1);
-    if (role === 0) {
-      g.strokeStyle = C.dim;
-      g.lineWidth = 1.5;
-      g.setLineDash([1.5, 3.5]);
-      g.beginPath(); g.moveTo(x0, y + BAR / 2); g.lineTo(x0 + w, y + BAR / 2); g.stroke();
-      g.setLineDash([]);
-      if (w > 48) { g.fillStyle = C.sheet; g.fillRect(x0 + w / 2 - 20, y + 5, 40, 16); g.textAlign = 'center'; fitted('down', x0 + w / 2, y + 13, w, C.dim); g.textAlign = 'left'; }
-      continue;
+  const from = view[0], wide = (W - GUT) / (view[1] - from), cell = 1 / wide;
+  for (let k = Math.max(0, lastAtMost(t, from)); k < n && t[k] <= view[1];) {
+    const number = Math.floor(t[k] / cell), next = firstFrom(t, k + 1, (number + 1) * cell);
+    const x1 = GUT + ((next < n ? t[next] : END) - from) * wide;
+    if (next === k + 1) drawBar(lane, k, GUT + (t[k] - from) * wide, x1);
+    else if (x1 >= GUT) {
+      const top = highest(lane, k, next), x = Math.round(GUT + (number * cell - from) * wide);
+      drawBar(lane, top, x, top === next - 1 ? x1 : x + 1);
+      if (top !== next - 1 && x1 - x > 1.5) drawBar(lane, next - 1, x + 1, x1);
     }
-    const height = role === 1 ? 2 : role === 2 ? 6 : [6, 12, 19, BAR, BAR][phase], top = base - height;
-    const colour = role < 3 ? C.looking : epochColour(e[k]);
-    g.fillStyle = colour;
-    g.globalAlpha = established || role < 3 ? 1 : role === 4 ? 0.7 : 0.38;
-    g.fillRect(x0, top, w, height);
-    g.globalAlpha = 1;
-    if (established) {
-      g.fillStyle = C.gold;
-      g.fillRect(x0, top, w, 3);
-      const room = w - 8;
-      if (w > 17) { g.fillStyle = C['on-epoch']; crown(x0 + 4, y + 11, 10); if (phase >= 3) fitted(`epoch ${e[k]}`, x0 + 19, y + 15.5, room - 15, C['on-epoch'], true) || fitted(String(e[k]), x0 + 19, y + 15.5, room - 15, C['on-epoch'], true); }
-    } else if (phase >= 3 && w > 30) fitted(String(e[k]), x0 + 5, y + 14, w - 8, C.ink);
-    if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, top, 0.75, height); }
+    k = next;
   }
+  paintThin(lane);
   drawEars(lane, base + 4);
-  for (const { fault, row } of lane.faults) {
-    const [a, b, c, d] = fault.t.map(X);
-    if (d < GUT || a > W) continue;
-    const top = base + 4 + lane.ears + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
-    const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
-    g.fillStyle = C['fault-faint'];
-    g.fillRect(x0, top, x1 - x0, STRIP);
-    const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
-    if (s1 > s0) { g.fillStyle = p; g.globalAlpha = 0.75; g.fillRect(s0, top, s1 - s0, STRIP); g.globalAlpha = 1; }
-    g.strokeStyle = C.fault; g.lineWidth = 1;
-    if (x1 - x0 > 3) g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
-    g.font = `600 10px ${font}`;
-    for (const words of x1 - x0 < 20 ? [] : [`${fault.kind} ${fault.id}`, fault.id]) {
-      const wide = g.measureText(words).width;
-      if (x1 - x0 < wide + 10) continue;
-      g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
-      g.fillStyle = C.ink; g.fillText(words, x0 + 5.5, top + STRIP / 2 + 0.5);
-      break;
-    }
-    if (fault.group === 'paused' && s1 > s0) { g.fillStyle = patterns.asleep; g.globalAlpha = 0.55; g.fillRect(s0, y, s1 - s0, BAR); g.globalAlpha = 1; }
-  }
+  drawFaults(lane, base + 4 + lane.ears);
   if (chosen && chosen.lane === lane && chosen.k < n) {
     const x0 = X(t[chosen.k]), x1 = chosen.k + 1 < n ? X(t[chosen.k + 1]) : X(END);
     g.strokeStyle = C.ink; g.lineWidth = 2;
@@ -185,48 +236,98 @@ const drawLane = (lane) => {
   }
 };
 
-/* Below the bar, a line for each server that this one hears nothing from, in the lanes' order; paler while not sure. */
-const drawEars = (lane, top) => {
-  const most = Math.max(1, lanes.length - 1), rows = Math.min(4, most);
-  for (const { peer, a, b, level } of lane.deaf) {
-    const x0 = Math.max(X(a), GUT), x1 = Math.min(X(b), W);
-    if (x1 < GUT || x0 > W) continue;
-    const row = Math.floor((peer > lane.place ? peer - 1 : peer) * rows / most);
-    g.fillStyle = C.bad; g.globalAlpha = level > 1 ? 1 : 0.45;
-    g.fillRect(x0, top + row * EAR, Math.max(x1 - x0, 1), EAR - 1);
+/* The faults that hit a lane's host, in their rows; of those too narrow for a pattern one for each pixel. */
+const drawFaults = (lane, below) => {
+  const narrow = [[], [], [], []];  // for each row: from which pixel to which
+  g.lineWidth = 1;
+  for (const { fault, row } of lane.faults) {
+    const a = X(fault.t[0]), d = X(fault.t[3]);
+    if (d < GUT || a > W) continue;
+    const top = below + row * (STRIP + 1), p = patterns[fault.group] || patterns.other;
+    const x0 = Math.max(a, GUT - 2), x1 = Math.min(Math.max(d, a + 2), W + 2);
+    if (x1 - x0 <= THIN) {
+      const strokes = narrow[row], last = strokes.length - 1, pixel = Math.floor(x0);
+      if (last >= 0 && pixel <= strokes[last]) strokes[last] = Math.max(strokes[last], pixel + 1); else strokes.push(pixel, pixel + 1);
+      continue;
+    }
+    const b = X(fault.t[1]), c = X(fault.t[2]);
+    g.fillStyle = C['fault-faint'];
+    g.fillRect(x0, top, x1 - x0, STRIP);
+    const s0 = Math.max(b, GUT - 2), s1 = Math.min(Math.max(c, b), W + 2);
+    if (s1 > s0) {
+      g.fillStyle = p; g.globalAlpha = 0.75; g.fillRect(s0, top, s1 - s0, STRIP);
+      if (fault.group === 'paused') { g.fillStyle = patterns.asleep; g.globalAlpha = 0.55; g.fillRect(s0, lane.y, s1 - s0, BAR); }
+      g.globalAlpha = 1;
+    }
+    g.strokeStyle = C.fault;
+    g.strokeRect(x0 + 0.5, top + 0.5, x1 - x0 - 1, STRIP - 1);
+    if (x1 - x0 < 20) continue;
+    g.font = `600 10px ${font}`;
+    for (const words of [`${fault.kind} ${fault.id}`, fault.id]) {
+      const wide = g.measureText(words).width;
+      if (x1 - x0 < wide + 10) continue;
+      g.fillStyle = C.sheet; g.fillRect(x0 + 3, top + 1.5, wide + 5, STRIP - 3);
+      g.fillStyle = C.ink; g.fillText(words, x0 + 5.5, top + STRIP / 2 + 0.5);
+      break;
+    }
   }
+  g.fillStyle = C.fault; g.globalAlpha = 0.6;
+  narrow.forEach((strokes, row) => { for (let i = 0; i < strokes.length; i += 2) g.fillRect(strokes[i], below + row * (STRIP + 1), strokes[i + 1] - strokes[i], STRIP); });
   g.globalAlpha = 1;
 };
 
+/* Below the bar, a line for each server that this one hears nothing from, in the lanes' order; paler while not sure. */
+const drawEars = (lane, top) => {
+  if (!lane.deaf.length) return;
+  const most = Math.max(1, lanes.length - 1), rows = Math.min(EARS, most), from = view[0], wide = (W - GUT) / (view[1] - from);
+  g.fillStyle = C.bad;
+  levels.fill(0);
+  for (const { peer, a, b, level } of lane.deaf) {
+    const x0 = Math.max(GUT + (a - from) * wide, GUT), x1 = Math.min(GUT + (b - from) * wide, W);
+    if (x1 < GUT || x0 > W) continue;
+    const row = Math.floor((peer > lane.place ? peer - 1 : peer) * rows / most);
+    if (x1 - x0 > THIN) { g.globalAlpha = level > 1 ? 1 : PERHAPS; g.fillRect(x0, top + row * EAR, x1 - x0, EAR - 1); continue; }
+    const until = Math.min(W, Math.max(Math.floor(x0) + 1, Math.floor(x1)));
+    for (let x = Math.floor(x0); x < until; x++) if (level > levels[row * W + x]) levels[row * W + x] = level;
+  }
+  g.globalAlpha = 1;
+  for (let i = 0; i < levels.length; i++) dots32[i] = levels[i] > 1 ? inks.sure : levels[i] ? inks.perhaps : 0;
+  pg.putImageData(image, 0, 0);
+  for (let row = 0; row < rows; row++) g.drawImage(picture, 0, row, W, 1, 0, top + row * EAR, W, EAR - 1);
+};
+
 const drawThrone = () => {
+  const from = view[0], wide = (W - GUT) / (view[1] - from);
   let last = -1;
+  g.fillStyle = C.empty;
   for (const [a, b] of D.empty) {
-    const x0 = X(a), x1 = X(b);
+    const x0 = GUT + (a - from) * wide, x1 = GUT + (b - from) * wide;
     if (x1 < GUT || x0 > W) continue;
     if (x1 - x0 < 5) {
       if (Math.floor(x0) === last) continue;
       last = Math.floor(x0);
-      g.fillStyle = C.empty; g.fillRect(x0, throneY + BAR - 4, Math.max(x1 - x0, 1), 4);
+      g.fillRect(last, throneY + BAR - 4, Math.max(x1 - last, 1), 4);
       continue;
     }
     g.strokeStyle = C.empty; g.lineWidth = 1.2; g.setLineDash([4, 3]);
     g.strokeRect(x0 + 0.6, throneY + 0.6, x1 - x0 - 1.2, BAR - 1.2);
     g.setLineDash([]);
-    const from = Math.max(x0, GUT), room = Math.min(x1, W) - from - 8;
-    fitted(`empty ${lasting(b - a)}`, from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true) || fitted(lasting(b - a), from + 5, throneY + BAR / 2 + 0.5, room, C.empty, true);
+    const start = Math.max(x0, GUT), room = Math.min(x1, W) - start - 8;
+    if (room >= ROOM_MIN) fitted(`empty ${lasting(b - a)}`, start + 5, throneY + BAR / 2 + 0.5, room, C.empty, true) || fitted(lasting(b - a), start + 5, throneY + BAR / 2 + 0.5, room, C.empty, true);
   }
   const pixels = [-1, -1];
   for (const r of reigns) {
-    const x0 = Math.max(X(r.a), GUT - 2), x1 = Math.min(X(r.b), W + 2);
+    const x0 = Math.max(GUT + (r.a - from) * wide, GUT - 2), x1 = Math.min(GUT + (r.b - from) * wide, W + 2);
     if (x1 < GUT || x0 > W) continue;
-    const wrong = shared(r);
-    if (x1 - x0 < 1 && Math.floor(x0) === pixels[r.row] && !wrong) continue;
-    pixels[r.row] = Math.floor(x0);
-    const h = BAR * r.height, y = throneY + r.row * h, w = Math.max(x1 - x0, 1);
+    const narrow = x1 - x0 < 1, pixel = Math.floor(x0);
+    if (narrow && pixel === pixels[r.row] && !r.shared) continue;
+    pixels[r.row] = pixel;
+    const h = BAR * r.height, y = throneY + r.row * h, x = narrow ? pixel : x0, w = Math.max(x1 - x0, 1);
     g.fillStyle = epochColour(r.e);
-    g.fillRect(x0, y, w, r.height < 1 ? h - 1 : h);
-    if (wrong) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
+    g.fillRect(x, y, w, r.height < 1 ? h - 1 : h);
+    if (r.shared) { g.strokeStyle = C.bad; g.lineWidth = 2.5; g.strokeRect(x0 + 1, y + 1, Math.max(w - 2, 1), h - 2); }
     else if (w > 3) { g.fillStyle = C.sheet; g.fillRect(x0 + w - 0.75, y, 0.75, h); }
+    if (w < ROOM_MIN) continue;
     const name = D.hosts[r.h].name;
     fitted(`epoch ${r.e} · ${name}`, x0 + 6, y + h / 2 + 0.5, w - 9, C['on-epoch'], true) || fitted(`${r.e} ${name}`, x0 + 4, y + h / 2 + 0.5, w - 6, C['on-epoch'], true) || fitted(String(r.e), x0 + 3, y + h / 2 + 0.5, w - 4, C['on-epoch'], true);
   }
@@ -249,8 +350,8 @@ const drawClients = () => {
   for (const [at, ok, fail, unknown] of groups) {
     const x = X(at * per * bin), w = Math.max(1, X((at + 1) * per * bin) - x - 0.6);
     g.fillStyle = C.dim; g.globalAlpha = 0.6; g.fillRect(x, middle - ok * up, w, ok * up); g.globalAlpha = 1;
-    g.fillStyle = C.bad; g.fillRect(x, middle + 1, w, fail * down);
-    g.fillStyle = C.fault; g.fillRect(x, middle + 1 + fail * down, w, unknown * down);
+    if (fail) { g.fillStyle = C.bad; g.fillRect(x, middle + 1, w, fail * down); }
+    if (unknown) { g.fillStyle = C.fault; g.fillRect(x, middle + 1 + fail * down, w, unknown * down); }
   }
 };
 

@@ -38,7 +38,7 @@ const stState = (lane, k) => {
   return role < 2 ? ROLES[role] : `${ROLES[role]}${role >= 3 && PHASES[phase] && phase < 3 ? `, ${phase === 2 ? 'sync' : PHASES[phase]}` : ''}${epoch >= 0 ? `, epoch ${epoch}` : ''}`;
 };
 const drawSpaceTime = () => {
-  if (!stBox || !st || !lanes.length) return;
+  if (!stBox || !st || !rest || !lanes.length) return;
   const [from, until] = st;
   let messages = messagesIn(from, until, stWanted, 1e9), leftOut = 0;
   if (messages.length > ARROWS_DRAWN) { leftOut = messages.length - ARROWS_DRAWN; messages = messages.slice(0, ARROWS_DRAWN); }
@@ -89,7 +89,7 @@ const drawSpaceTime = () => {
   }
   for (const { t, lane, k, fault, words } of marks) {
     const x = column(lane.place), y = scale.at(t), mark = drawn('g', { class: fault ? 'mark fault' : lane.s[k] >= 100 ? 'mark throned' : 'mark' });
-    mark.append(drawn('title', {}, fault ? `${fault.says}: ${words} at ${clock(t, 1)}` : `${lane.host.name} at ${clock(t, 1)}, op ${lane.i[k]}: ${text(D.texts, lane.w[k])}`));
+    mark.append(drawn('title', {}, fault ? `${fault.says}: ${words} at ${clock(t, 1)}` : `${lane.host.name} at ${clock(t, 1)}, op ${lane.i[k]}: ${text(rest.texts, lane.w[k])}`));
     mark.append(fault ? drawn('rect', { x: x - 4, y: y - 4, width: 8, height: 8 }) : drawn('circle', { cx: x, cy: y, r: 4 }), drawn('text', { x: x - 7, y: y - 14, 'text-anchor': 'end' }, fault ? `${fault.kind} ${fault.id} ${words}` : stState(lane, k)));
     labels.append(mark);
   }
@@ -101,6 +101,9 @@ const drawSpaceTime = () => {
   $('st-says').textContent = `${messages.length} messages from ${clock(from)} to ${clock(last)}${lost ? `, ${lost} of which never arrived` : ''}${leftOut ? `; ${leftOut} more until ${clock(until)} are left out` : ''}. Time runs down the page, not to scale. A cross: it never arrived. Hover for the words.`;
 };
 const showSpaceTime = (from, until) => { st = [Math.max(0, from), Math.min(END, until)]; drawSpaceTime(); if (!stBox || !lanes.length) return; const broken = stBox.querySelector('.broken line'); stBox.scrollTop = broken ? broken.getAttribute('y1') - stBox.clientHeight * 0.7 : 0; };
+/* The diagram follows the timeline to `t`: after the frame in which the timeline itself moves there, and once for many. */
+let stFollowing = null;
+const followInSpaceTime = (t) => { clearTimeout(stFollowing); stFollowing = setTimeout(() => { showSpaceTime(...around(t)); }, 50); };
 const stActions = {
   earlier: () => { const span = st[1] - st[0]; showSpaceTime(st[0] - span * 0.8, st[1] - span * 0.8); },
   later: () => { const span = st[1] - st[0]; showSpaceTime(st[0] + span * 0.8, st[1] + span * 0.8); },

@@ -52,19 +52,20 @@ const describe = (found, whole) => {
   if (found.gap) return card('The throne is empty', [['from', clock(found.gap[0])], ['to', clock(found.gap[1])], ['for', lasting(found.gap[1] - found.gap[0])]]);
   if (found.reign) {
     const r = found.reign;
-    return card(`Epoch ${r.e}: ${D.hosts[r.h].name} is the established leader`, [['from', clock(r.a)], ['to', clock(r.b)], ['for', lasting(r.b - r.a)], ['shared with', shared(r) ? [...holders.get(r.e)].filter((h) => h !== r.h).map((h) => D.hosts[h].name).join(' ') : '']]);
+    return card(`Epoch ${r.e}: ${D.hosts[r.h].name} is the established leader`, [['from', clock(r.a)], ['to', clock(r.b)], ['for', lasting(r.b - r.a)], ['shared with', r.shared ? r.shared.filter((h) => h !== r.h).map((h) => D.hosts[h].name).join(' ') : '']]);
   }
   if (found.fault) {
-    const f = found.fault, peers = f.from[found.lane.h];
+    const f = found.fault, peers = f.from[found.lane.place];
     return card(`${f.kind} ${f.id}`, [['what', f.says], ['op', String(f.i)], [`${found.lane.host.name} from`, peers ? peers.join(' ') : ''], ['with', f.what], ['asked', clock(f.t[0])], ['verified', f.t[1] > f.t[0] ? `after ${lasting(f.t[1] - f.t[0])}` : 'not'], ['undo asked', clock(f.t[2])], ['over', clock(f.t[3])], ['hosts', f.hosts.map((h) => D.hosts[h].name).join(' ')]]);
   }
   const { lane: l, k } = found, role = l.s[k] % 10, phase = Math.floor(l.s[k] % 100 / 10);
   const until = k + 1 < l.n ? l.t[k + 1] : END;
-  const evidence = text(D.evidence, l.x[k]);
-  const rows = [['op', String(l.i[k])], ['at', `${clock(l.t[k], 1)}${l.d[k] ? ` ± ${lasting(l.d[k])}` : ''}, for ${lasting(until - l.t[k])}`]];
-  if (role >= 2) rows.push(['epoch', known(l.e[k])], ['round', known(l.r[k])], ['leader', known(l.l[k])], ['accepted, current', `${known(l.a[k])}, ${known(l.c[k])}`], ['last zxid', zxid(l.zh[k], l.zl[k])], ['vote', text(D.texts, l.v[k])], ['evidence', whole || evidence.length < 260 ? evidence : `${evidence.slice(0, 260)} …`]);
   const title = `${l.host.name}: ${ROLES[role]}${role >= 2 && PHASES[phase] ? ` in ${PHASES[phase]}` : ''}${l.s[k] >= 100 ? ', established' : ''}`;
-  return card(title, rows, role === 1 ? '' : text(D.texts, l.w[k]));
+  if (!rest) return card(title, [['at', clock(l.t[k], 1)], ['epoch', known(l.e[k])]], 'the rest of this page is still being read');
+  const evidence = text(rest.evidence, l.x[k]);
+  const rows = [['op', String(l.i[k])], ['at', `${clock(l.t[k], 1)}${l.d[k] ? ` ± ${lasting(l.d[k])}` : ''}, for ${lasting(until - l.t[k])}`]];
+  if (role >= 2) rows.push(['epoch', known(l.e[k])], ['round', known(l.r[k])], ['leader', known(l.l[k])], ['accepted, current', `${known(l.a[k])}, ${known(l.c[k])}`], ['last zxid', zxid(l.zh[k], l.zl[k])], ['vote', text(rest.texts, l.v[k])], ['evidence', whole || evidence.length < 260 ? evidence : `${evidence.slice(0, 260)} …`]);
+  return card(title, rows, role === 1 ? '' : text(rest.texts, l.w[k]));
 };
 const showTip = (found, x, y) => {
   if (!found) { tip.hidden = true; return; }
@@ -79,7 +80,7 @@ const pin = (found) => {
   pinned.replaceChildren();
   if (!found) return;
   pinned.append(describe(found, true));
-  const op = found.lane && found.k !== undefined ? found.lane.i[found.k] : found.fault ? found.fault.i : null;
+  const op = found.lane && found.k !== undefined ? rest ? found.lane.i[found.k] : null : found.fault ? found.fault.i : null;
   const links = element('p', undefined, 'links');
   if (op !== null) { const a = opLink(op); a.textContent = `line ${op + 1} of the history`; links.append(a); }
   const target = found.fault && $(`fault-${found.fault.id}`) ? `fault-${found.fault.id}` : found.violation ? `violation-${found.violation.n}` : null;
@@ -211,7 +212,7 @@ const toViolation = (n) => {
   setInstant(D.violations[found].t);
   show(D.violations[found].t, D.violations[found].t);
   pin({ violation: D.violations[found] });
-  showSpaceTime(...around(D.violations[found].t));
+  followInSpaceTime(D.violations[found].t);
 };
 const actions = {
   in: () => zoom(0.6, chosen ? Math.min(W, Math.max(GUT, X(chosen.lane.t[chosen.k]))) : undefined), out: () => zoom(1 / 0.6), left: () => pan(-0.2), right: () => pan(0.2),
