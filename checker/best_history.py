@@ -234,7 +234,10 @@ class BestHistory:
         self.reads += 1
         if result is None:
             return
-        known = self.values[key]
+        page = self.values.pages.get(key >> _PAGE_BITS)
+        known = page[key % _PAGE] if page is not None else UNTRIED
+        if known == OWED and result == key:
+            return
         if result != key and result.__class__ is int:
             message = f"a read of {key} returned {result} (op {op.index})"
             self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)

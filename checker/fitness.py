@@ -121,8 +121,10 @@ class World:
     def feed(self, op: Op) -> None:
         time, value = op.time, op.value
         latest = time + (op.time_error or 0)
-        self.now = max(self.now, time)
-        self.settled_at = max(self.settled_at, latest)
+        if time > self.now:  # noqa: PLR1730 - twice as fast as max
+            self.now = time
+        if latest > self.settled_at:  # noqa: PLR1730
+            self.settled_at = latest
         if isinstance(value, State):
             self._tell(str(op.process), value, op)
         elif isinstance(value, Fault):

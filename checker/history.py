@@ -370,7 +370,8 @@ class Ordered:
         if host_time is not None:
             last_host_time, last_key = self._last.get(op.process, (-(1 << 62), key))
             if host_time >= last_host_time:
-                key = max(key, last_key)
+                if key < last_key:  # noqa: PLR1730 - twice as fast as max
+                    key = last_key
                 self._last[op.process] = (host_time, key)
         held = self._held
         if key > self._now:
@@ -383,7 +384,8 @@ class Ordered:
         limit = self._now - self.window_ns
         while held[0][0] < limit or len(held) > self.ops_max:
             key, _, op = held.popleft()
-            self._given = max(self._given, key)
+            if key > self._given:  # noqa: PLR1730 - twice as fast as max
+                self._given = key
             self._ready.append(op)
 
     def pop_ready(self) -> list[Op]:
