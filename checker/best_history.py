@@ -166,26 +166,31 @@ class BestHistory:
 
     # ---- by what clients saw ----
 
-    def take(self, ops: Iterator[Op]) -> Op | None:  # noqa: PLR0912 - no call may come between
-        """Takes ops in the file's order up to one that is none of a client's that it knows, and returns that one.
+    def take(self, ops: Iterator[Op], others: list[Op]) -> Op | None:  # noqa: PLR0912 - no call may come between
+        """Takes what clients did, in the file's order, and puts what servers and the nemesis told with the `others`.
 
-        None: `ops` is at its end.  Raises ValueProblem; `at` is then the index of the op that is at fault.  Creates are
-        the bulk of a history, so they are dealt with here and not in a method of their own: that costs a third more.
+        Returns the first op that is neither: the controller's, or one that no client is known to do; None: `ops` is at
+        its end.  Raises ValueProblem; `at` is then the index of the op that is at fault.  Creates are the bulk of a
+        history, so they are dealt with here and not in a method of their own: that costs a third more.
         """
         tried = acknowledged = 0
-        number, page = -1, bytearray()  # of the last value: the next one is most often in the same page
+        first, page = 0, bytearray()  # of the last value: the next one is most often in the same page
         op = None
         try:
             for op in ops:
                 if op.process.__class__ is not int:
-                    return op
-                if op.f == "create":
+                    if op.process == "controller":
+                        return op
+                    others.append(op)
+                elif op.f == "create":
                     value = op.value
                     if value.__class__ is not int or value < 0:
                         raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
-                    if value >> _PAGE_BITS != number:
-                        number, page = value >> _PAGE_BITS, self.values.page(value)
-                    at = value & (_PAGE - 1)
+                    at = value - first
+                    if not 0 <= at < len(page):
+                        page = self.values.page(value)
+                        at = value % _PAGE
+                        first = value - at
                     kind = op.type
                     if kind == "invoke":
                         tried += 1
@@ -229,7 +234,10 @@ class BestHistory:
         self.reads += 1
         if result is None:
             return
-        known = self.values[key]
+        page = self.values.pages.get(key >> _PAGE_BITS)
+        known = page[key % _PAGE] if page is not None else UNTRIED
+        if known == OWED and result == key:
+            return
         if result != key and result.__class__ is int:
             message = f"a read of {key} returned {result} (op {op.index})"
             self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)

@@ -118,8 +118,10 @@ class Convergence:
     def leader(self) -> str | None:
         """The leader that every member of the window's majority has, or None."""
         assert self.window is not None
+        majority, serves = self.window.majority, self.world.serves
         for host in self.world.leading():
-            if host in self.window.majority and all(self.world.follows(m, host) for m in self.window.majority):
+            throne = serves[host]
+            if host in majority and throne is not None and all(serves[member] == throne for member in majority):
                 return host
         return None
 

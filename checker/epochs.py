@@ -33,10 +33,7 @@ class Epochs:
 
     def feed(self, op: Op) -> None:
         value = op.value
-        if not isinstance(value, State | Started):
-            return
-        host = str(op.process)
-        accepted, current = value.accepted_epoch, value.current_epoch
+        host, accepted, current = str(op.process), value.accepted_epoch, value.current_epoch
         self.reports += accepted is not None or current is not None
         if accepted is not None:
             self._never_falls(op, host, "accepted", accepted)

@@ -50,11 +50,11 @@ class Evidence:
 
     def feed(self, op: Op) -> None:
         value, host = op.value, str(op.process)
-        if isinstance(value, Started | Stopped) or (isinstance(value, State) and value.role != "LEADING"):
-            self._end(host)
-        elif isinstance(value, State):
+        if isinstance(value, State) and value.role == "LEADING":
             leadership = self.leaderships.setdefault(host, Leadership())
             self._look(op, host, value, leadership)
+        elif host in self.leaderships:
+            self._end(host)
 
     def _look(self, op: Op, host: str, state: State, leadership: Leadership) -> None:
         if state.established:
@@ -80,8 +80,8 @@ class Evidence:
                 self.violations.add(message, [op.index], [host], self.world.faults_now(), op.time)
 
     def _end(self, host: str) -> None:
-        leadership = self.leaderships.pop(host, None)
-        if leadership is None or not leadership.claims:
+        leadership = self.leaderships.pop(host)
+        if not leadership.claims:
             return
         self.judged += 1
         missing = [kind for kind in leadership.claims if kind not in leadership.shown]

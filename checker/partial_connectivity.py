@@ -38,9 +38,11 @@ class PartialConnectivity:
     def feed(self, op: Op) -> None:
         if self._revision != self.world.revision:
             self._revision = self.world.revision
-            settled = self.world.possible == self.world.sure and None not in self.world.running.values()
+            settled = not self.world.in_doubt() and None not in self.world.running.values()
             self._partial = settled and self.world.majority() is None and self._connected_quorum()
         partial = self._partial
+        if not partial and self.since is None:
+            return
         if partial and self.since is None:
             self.since = op.time
             self.windows += 1

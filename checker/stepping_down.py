@@ -66,9 +66,10 @@ class SteppingDown:
         self.longest_ns = 0
 
     def feed(self, op: Op) -> None:
-        lost = [host for host in self.world.leading() if self._has_lost_quorum(host)]
-        if not lost and not self.lost:
+        leading = self.world.leading()
+        if not leading and not self.lost:
             return
+        lost = [host for host in leading if self._has_lost_quorum(host)]
         for host in list(self.lost):
             self._judge(host, op.earliest, op.index)
             if host not in lost:
@@ -88,6 +89,8 @@ class SteppingDown:
 
     def _may_have_quorum(self, host: str) -> bool:
         world = self.world
+        if host in (world.majority() or ()):
+            return True
         supporters = [
             v
             for v in world.voters

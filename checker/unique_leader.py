@@ -33,14 +33,11 @@ class UniqueLeader:
 
     def feed(self, op: Op) -> None:
         value, host = op.value, str(op.process)
-        if isinstance(value, Started | Stopped):
+        if not isinstance(value, State) or not value.throned or value.epoch is None:
             self.reign.pop(host, None)
-        elif isinstance(value, State):
-            if not value.throned or value.epoch is None:
-                self.reign.pop(host, None)
-            elif self.reign.get(host) != value.epoch:
-                self.reign[host] = value.epoch
-                self._establish(op, host, value.epoch)
+        elif self.reign.get(host) != value.epoch:
+            self.reign[host] = value.epoch
+            self._establish(op, host, value.epoch)
 
     def _establish(self, op: Op, host: str, epoch: int) -> None:
         self.established += 1

@@ -6,10 +6,12 @@ Fields that are not named here are passed over (they are for people and for repo
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
 
+from checker.effects import EffectProblem, Effects
 from checker.history import Op
 from checker.quorums import Quorum
 
@@ -54,7 +56,7 @@ class Bounds(msgspec.Struct):
     stepping_down_s: float | None = None
 
 
-class Run(msgspec.Struct):
+class Run(msgspec.Struct, dict=True):
     """f `run`, the first op: what ran."""
 
     ensemble: dict[str, Server]
@@ -72,6 +74,11 @@ class Run(msgspec.Struct):
     def voters(self) -> list[str]:
         """The hosts of the participants, in the order of their sids."""
         return sorted((h for h, s in self.ensemble.items() if s.role == "participant"), key=self.sid)
+
+    @cached_property
+    def effects(self) -> Effects:
+        """What faults can do to the hosts."""
+        return Effects(self.ensemble)
 
     def sid(self, host: str) -> int:
         return self.ensemble[host].sid
@@ -91,7 +98,7 @@ class Phase(msgspec.Struct):
     phase: Literal["calm", "storm", "core", "all", "end"]
 
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, gc=False):
     """f `state`: a server's state after a transition.  Null is what the system does not tell."""
 
     role: Role
@@ -135,15 +142,7 @@ class Healed(msgspec.Struct):
     faults: list[str] | None = None
 
 
-Atom = tuple[str, ...]
-"""One effect on one server or one link: ("down", host), ("paused", host), ("clock", host), ("disk", host),
-("drops", host, from_host), ("degraded", host, from_host), or ("unknown", what) for an effect that is not known here."""
-
-ON_HOSTS = ("down", "paused", "clock", "disk")
-ON_LINKS = ("drops", "degraded")
-
-
-class Fault(msgspec.Struct):
+class Fault(msgspec.Struct, gc=False):
     """A nemesis op: a fault begins, changes (a flap's toggle) or ends."""
 
     fault: str
@@ -152,7 +151,8 @@ class Fault(msgspec.Struct):
     effects: list[dict[str, Any]] | None = None
     runs_ordinarily: bool | None = None
     evidence: dict[str, Any] | None = None
-    atoms: frozenset[Atom] = frozenset()
+    after: int = msgspec.field(default=0, name="*")
+    """The effects that it has after this step, as a set of the run's `effects`."""
 
 
 class Stream(msgspec.Struct):
@@ -201,7 +201,7 @@ def typed(op: Op, run: Run | None) -> bool:
     elif run is None:
         raise ValueProblem('the first op has to be "run", by the process "controller"')
     elif isinstance(value, Fault):
-        value.atoms = atoms(value, op.f, run)
+        value.after = _effects(value, op.f, run)
     elif op.process != "controller":
         _check_server(op, value, run)
     op.value = value
@@ -239,28 +239,15 @@ def _check_server(op: Op, value: Any, run: Run) -> None:
         raise ValueProblem('"established" is said of a leader, and with its "epoch"')
 
 
-def atoms(fault: Fault, f: str, run: Run) -> frozenset[Atom]:
-    """The effects that the fault has after this step, one by one."""
+def _effects(fault: Fault, f: str, run: Run) -> int:
     if fault.step == "stop":
-        return frozenset()
+        return 0
     if fault.effects is None:
-        return frozenset([("unknown", f)])
-    found: set[Atom] = set()
-    for effect in fault.effects:
-        for kind, what in effect.items():
-            if kind == "clock" and fault.runs_ordinarily:
-                continue
-            if kind in ON_HOSTS and isinstance(what, list):
-                found.update((kind, host) for host in what)
-            elif kind in ON_LINKS and isinstance(what, dict) and all(isinstance(f, list | dict) for f in what.values()):
-                found.update((kind, host, other) for host, others in what.items() for other in others)
-            elif kind in ON_HOSTS or kind in ON_LINKS:
-                shape = "a list of hosts" if kind in ON_HOSTS else "an object of host -> list of hosts"
-                raise ValueProblem(f"the value of {f!r} is not right: effects: {kind!r} takes {shape}")
-            else:
-                found.add(("unknown", kind))
-    for atom in found:
-        for host in atom[1:]:
-            if atom[0] != "unknown" and host not in run.ensemble:
-                raise ValueProblem(f"effects: {host!r} is not a host of the run's ensemble")
-    return frozenset(found)
+        return run.effects.unknown(f)
+    told = fault.effects
+    if fault.runs_ordinarily:
+        told = [{kind: what for kind, what in effect.items() if kind != "clock"} for effect in told]
+    try:
+        return run.effects.of(told)
+    except EffectProblem as problem:
+        raise ValueProblem(f"the value of {f!r} is not right: effects: {problem}") from None

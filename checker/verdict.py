@@ -24,7 +24,8 @@ cut, nothing is concluded from silence in the last 30 s before the cut: that muc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,12 @@ from checker.stepping_down import SteppingDown
 from checker.unique_leader import UniqueLeader
 from checker.values import EVERY, FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
 
+TOGETHER = 1000
+"""After so many ops, what servers and nemesis told among them goes to the checkers together: one by one, between those
+of clients, each would find the processor's caches cold.  It is a number, so that no verdict depends on how ops came."""
+
 IN_FLIGHT_NS = 30 * 1_000_000_000
 """The default lease: what a host said before the controller died had arrived by then, or the host was given up."""
-
-READY_MAX = 250
-"""So many ops are passed on at once: one by one, between those of clients, each would find the caches cold."""
 
 NO_FAULT = "no fault was verified"
 
@@ -109,6 +111,7 @@ def check(path: str | Path) -> Verdict:
             checking.feed(ops)
         except ValueProblem as problem:
             raise HistoryError(history.path, history.line_of(checking.at), str(problem)) from None
+        del ops  # while they are in the processor's cache
     if checking.best is None:
         raise HistoryError(history.path, None, "there is no op in it")
     if checking.best.lost():
@@ -149,9 +152,9 @@ class Checking:
         self.checkers: list[Checker] = []
         self.feeds: dict[type, list[Callable[[Op], None]]] = {}
         """The type of a value -> who takes ops with it, the world first."""
+        self.told: list[Op] = []
+        """What servers and nemesis told last, not yet looked at."""
         self.order = Ordered()
-        self.ready: list[Op] = []
-        """Ops in their order, not yet passed on."""
         self.end: End | None = None
         self.ops = 0
         self.at = 0
@@ -162,22 +165,49 @@ class Checking:
 
     def feed(self, ops: Sequence[Op]) -> None:
         """Takes the next ops.  Raises ValueProblem when the value of the op `at` is not right."""
-        self.ops += len(ops)
-        rest = iter(ops)
+        rest, left = iter(ops), len(ops)
+        while left:
+            some = min(left, TOGETHER - self.ops % TOGETHER)
+            self._feed(islice(rest, some))
+            self.ops += some
+            left -= some
+            if self.ops % TOGETHER == 0:
+                self.pass_on()
+        self._sort()
+
+    def _feed(self, ops: Iterator[Op]) -> None:
         while True:
             try:
-                op = self.best.take(rest) if self.best is not None else next(rest, None)
+                op = self.best.take(ops, self.told) if self.best is not None else next(ops, None)
             except ValueProblem:
                 assert self.best is not None
+                self._sort()  # what was told before it: the first op that is at fault is the one to name
                 self.at = self.best.at
                 raise
             if op is None:
                 return
-            self.at = op.index
             if self.run is not None and op.process.__class__ is int:
                 self.unknown_f[op.f] += 1
             else:
-                self._take(op)
+                self.told.append(op)
+                self._sort()  # what clients do next is done in this phase
+
+    def pass_on(self) -> None:
+        """What was told goes to the checkers now, as far as it is in its order, however little it is."""
+        self._sort()
+        self._judge(self.order.pop_ready())
+
+    def _sort(self) -> None:
+        """What was told gets typed values, and its places in the order of time."""
+        told, self.told = self.told, []
+        for op in told:
+            self.at = op.index
+            self._take(op)
+
+    def _judge(self, ops: Iterable[Op]) -> None:
+        for op in ops:
+            for feed in self.feeds[op.value.__class__]:
+                feed(op)
 
     def _take(self, op: Op) -> None:
         if self.run is None and not (op.process == "controller" and op.f == "run"):
@@ -186,22 +216,20 @@ class Checking:
             self.unknown_f[op.f] += 1
             return
         value = op.value
-        if isinstance(value, Run):
+        if isinstance(value, Fault):
+            if value.step == "start":
+                self.faults[op.f] += op.type == "invoke"
+                self.verified[op.f] += op.type == "ok" and bool(value.evidence)
+        elif isinstance(value, Run):
             if self.run is not None:
                 raise ValueProblem("a second run op: a history is of one run")
             self._begin(value)
             return
-        if isinstance(value, Phase) and self.best is not None:
+        elif isinstance(value, Phase) and self.best is not None:
             self.best.phase = value.phase
         elif isinstance(value, End):
             self.end = value
-        elif isinstance(value, Fault) and value.step == "start":
-            self.faults[op.f] += op.type == "invoke"
-            self.verified[op.f] += op.type == "ok" and bool(value.evidence)
         self.order.push(op)
-        self.ready.extend(self.order.pop_ready())
-        if len(self.ready) >= READY_MAX:
-            self.pass_on()
 
     def _begin(self, run: Run) -> None:
         self.run = run
@@ -219,20 +247,12 @@ class Checking:
         for kind in EVERY:
             self.feeds[kind] = [self.world.feed, *(c.feed for c in self.checkers if kind in c.takes)]
 
-    def pass_on(self) -> None:
-        """What is in its order goes to the checkers now, however little it is."""
-        ready, self.ready = self.ready, []
-        for op in ready:
-            for feed in self.feeds[op.value.__class__]:
-                feed(op)
-
     def finish(self, history: History) -> Verdict:
         """`history`: for what its reader noted.  Raises AssertionError if no `run` op was fed."""
         assert self.run is not None
         assert self.world is not None
         assert self.best is not None
-        self.ready.extend(self.order.pop_all())
-        self.pass_on()
+        self._judge(self.order.pop_all())
         results = [
             self.best.finish(whole=not history.missing) if checker is self.best else checker.finish()
             for checker in self.checkers
