@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checker.fitness import World
+from checker.fitness import Servers, World
 from checker.history import Op
 from checker.promise import Result, Violations, seconds
 from checker.values import EVERY, Run
@@ -64,7 +64,7 @@ class Window:
         self.without_op = op_index
         self.ever = False
         """It has converged at some time."""
-        self.picture: World | None = None
+        self.picture: Servers | None = None
         """The servers while it is without one."""
         self.faults: list[dict[str, Any]] = []
         """The faults in force while it is without one."""
@@ -175,12 +175,12 @@ class Convergence:
         return self.violations.result(stats, reasons)
 
 
-def _why(world: World, members: list[str]) -> str:
-    leaders = [host for host in world.leading() if host in members]
+def _why(servers: Servers, members: list[str]) -> str:
+    leaders = [host for host in servers.leading() if host in members]
     if len(leaders) == 1:
-        apart = [host for host in members if not world.follows(host, leaders[0])]
-        return f"{world.describe(leaders[0])}, but " + "; ".join(
-            f"{host} did not join ({world.describe(host)})" for host in apart if host != leaders[0]
+        apart = [host for host in members if not servers.follows(host, leaders[0])]
+        return f"{servers.describe(leaders[0])}, but " + "; ".join(
+            f"{host} did not join ({servers.describe(host)})" for host in apart if host != leaders[0]
         )
     head = "no leader" if not leaders else f"{len(leaders)} leaders"
-    return f"{head}: " + "; ".join(world.describe(host) for host in members)
+    return f"{head}: " + "; ".join(servers.describe(host) for host in members)

@@ -71,11 +71,65 @@ class InForce:
             self.saved = (was_possible & ~effects if possible else was_possible, was_sure & ~effects, surely)
 
 
-class World:
+class Servers:
+    """What the servers have told of themselves."""
+
+    def __init__(
+        self,
+        run: Run,
+        running: dict[str, bool | None],
+        states: dict[str, State | None],
+        serves: dict[str, tuple[int | None, int | None] | None],
+        state_ops: dict[str, int],
+    ) -> None:
+        self.run = run
+        self.running = running
+        """None: it has said nothing yet."""
+        self.states = states
+        """The last state of each running server; None when it runs not, or has not said."""
+        self.serves = serves
+        """The leader's sid and epoch that each server follows in broadcast, or leads as; None: it does neither."""
+        self.state_ops = state_ops
+        """The index of the op that told the state."""
+        self._leading: list[str] | None = None
+        """What `leading` says; None when it has changed since it was asked."""
+
+    def leading(self) -> list[str]:
+        """Hosts of established leaders, as they last said."""
+        if self._leading is None:
+            self._leading = [h for h, state in self.states.items() if state is not None and state.throned]
+        return self._leading
+
+    def follows(self, host: str, leader: str) -> bool:
+        """`host` is the leader, or follows it in its epoch; both in broadcast."""
+        lead = self.states[leader]
+        return lead is not None and self.serves[host] == (self.run.sid(leader), lead.epoch)
+
+    def picture(self) -> Servers:
+        """As they are now, for a message that may have to be written later."""
+        return Servers(self.run, self.running.copy(), self.states.copy(), self.serves.copy(), self.state_ops.copy())
+
+    def describe(self, host: str) -> str:
+        """A server in a few words, for messages."""
+        state = self.states[host]
+        if self.running[host] is False:
+            return f"{host} is down"
+        if state is None:
+            return f"{host} has not told its state"
+        words = f"{host} is {state.role}"
+        if state.role in ("FOLLOWING", "OBSERVING") and state.leader is not None:
+            words += f" {self.run.host(state.leader)}"
+        if state.epoch is not None:
+            words += f" in epoch {state.epoch}"
+        return words + (f" ({state.phase})" if state.phase and state.phase not in ("broadcast", "election") else "")
+
+
+class World(Servers):
     """Feed it every op of controller, nemesis and servers, in order and with typed values, before the checkers."""
 
     def __init__(self, run: Run, knowledge_ends: int = FOR_EVER) -> None:
-        self.run = run
+        hosts = run.ensemble
+        super().__init__(run, dict.fromkeys(hosts), dict.fromkeys(hosts), dict.fromkeys(hosts), {})
         self.knowledge_ends = knowledge_ends
         """Run time, in ns, after which silence proves nothing (the end of a history that was cut)."""
         self.now = 0
@@ -94,14 +148,6 @@ class World:
         self._gone = 0
         self._quorums: dict[int, frozenset[str] | None] = {}
         """What `_quorum` said."""
-        self.running: dict[str, bool | None] = dict.fromkeys(run.ensemble)
-        """None: it has said nothing yet."""
-        self.states: dict[str, State | None] = dict.fromkeys(run.ensemble)
-        """The last state of each running server; None when it runs not, or has not said."""
-        self.serves: dict[str, tuple[int | None, int | None] | None] = dict.fromkeys(run.ensemble)
-        """The leader's sid and epoch that each server follows in broadcast, or leads as; None: it does neither."""
-        self.state_ops: dict[str, int] = {}
-        """The index of the op that told the state."""
         self.restarted: set[str] = set()
         """Servers that have told that they started since a `down` was last said of them."""
         self.phase: str | None = None
@@ -110,8 +156,6 @@ class World:
         self.settled_at = 0
         self.revision = 0
         """Goes up when anything but a state changes: who runs, and what is in force."""
-        self._leading: list[str] | None = None
-        """What `leading` says; None when it has changed since it was asked."""
         self._majority: tuple[int, frozenset[str] | None] = (-1, None)
         self._faults_now: list[dict[str, Any]] | None = None
         self._in_words: tuple[int, frozenset[Atom]] = (0, frozenset())
@@ -334,25 +378,6 @@ class World:
             todo += near
         return group
 
-    def leading(self) -> list[str]:
-        """Hosts of established leaders, as they last said."""
-        if self._leading is None:
-            self._leading = [h for h, state in self.states.items() if state is not None and state.throned]
-        return self._leading
-
-    def follows(self, host: str, leader: str) -> bool:
-        """`host` is the leader, or follows it in its epoch; both in broadcast."""
-        lead = self.states[leader]
-        return lead is not None and self.serves[host] == (self.run.sid(leader), lead.epoch)
-
-    def picture(self) -> World:
-        """The servers as they are now, for a message that may have to be written later."""
-        picture = World.__new__(World)  # without what only `feed` needs: it is taken at every other op
-        picture.run, picture._leading = self.run, self._leading
-        picture.running, picture.states = self.running.copy(), self.states.copy()
-        picture.serves, picture.state_ops = self.serves.copy(), self.state_ops.copy()
-        return picture
-
     def faults_now(self) -> list[dict[str, Any]]:
         """The faults that may be in force, for a violation."""
         if self._faults_now is None:
@@ -361,17 +386,3 @@ class World:
                 for name, fault in self.faults.items()
             ]
         return self._faults_now
-
-    def describe(self, host: str) -> str:
-        """A server in a few words, for messages."""
-        state = self.states[host]
-        if self.running[host] is False:
-            return f"{host} is down"
-        if state is None:
-            return f"{host} has not told its state"
-        words = f"{host} is {state.role}"
-        if state.role in ("FOLLOWING", "OBSERVING") and state.leader is not None:
-            words += f" {self.run.host(state.leader)}"
-        if state.epoch is not None:
-            words += f" in epoch {state.epoch}"
-        return words + (f" ({state.phase})" if state.phase and state.phase not in ("broadcast", "election") else "")

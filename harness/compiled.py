@@ -27,6 +27,8 @@ _ROOT = Path(__file__).parents[1]
 MODULES = (
     *(f"node.{name}" for name in ("config", "connections", "core", "database", "election", "events", "jute", "leader")),
     *(f"node.{name}" for name in ("broadcast", "learner", "links", "packets", "quorums", "server", "storage", "words")),
+    *(f"checker.{name}" for name in ("best_history", "convergence", "effects", "epochs", "evidence", "fitness")),
+    *(f"checker.{name}" for name in ("partial_connectivity", "quorums", "stepping_down", "unique_leader")),
     "harness.observer",
     *(f"harness.simulator.{name}" for name in ("clients", "clock", "nemesis", "network", "record", "world")),
     *(f"node.bugs.{file.stem}" for file in sorted(_ROOT.glob("node/bugs/[!_]*.py"))),
@@ -84,7 +86,7 @@ def build() -> None:
     shutil.rmtree(making, ignore_errors=True)
     os.chdir(_ROOT)
     sources = [str(_source(module).relative_to(_ROOT)) for module in MODULES]
-    extensions = mypycify(sources, opt_level="1", debug_level="0", multi_file=True, target_dir=str(making / "c"))
+    extensions = mypycify(sources, opt_level="3", debug_level="0", multi_file=True, target_dir=str(making / "c"))
     command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
     command.build_lib, command.build_temp, command.parallel = str(making), str(making / "o"), os.cpu_count()
     command.ensure_finalized()
