@@ -300,15 +300,9 @@ class History(Iterable[Op]):
             return []
 
     def _check_indexes(self, ops: list[Op], after: int, first_line: int) -> int:
-        if ops and ops[0].index == after + 1 and ops[-1].index == after + len(ops):
-            # The ends fit; if each also exceeds the one before it, every one fits.
-            previous = after
-            for op in ops:
-                if op.index <= previous:
-                    break
-                previous = op.index
-            else:
-                return previous
+        fitting = range(after + 1, after + 1 + len(ops))
+        if [op.index for op in ops] == list(fitting):
+            return fitting.stop - 1
         for n, op in enumerate(ops):
             if op.index <= after:
                 raise HistoryError(
