@@ -7,6 +7,7 @@
     clients    what the workload does, without sockets
     run        one run from its start to its verdict, and its folder
     campaign   many seeds on many cores
+    worker     a process of a pool that runs them
     command    `onethrone simulate`
 
 The rule of all: a run is a function of (seed, schedule, servers, bug, settings).  Time is an integer of nanoseconds,

@@ -268,7 +268,7 @@ class World:
     def fail(self, process: Process, error: Exception) -> None:
         self.failures.append(f"{process.host.name}: the core failed: {traceback.format_exc()}")
         at = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(at.filename).name}:{at.lineno} ({at.name})"  # the same in any folder, and compiled
+        where = f"{Path(at.filename).name}:{at.lineno} ({at.name})"  # the same in any folder
         reason = f"the core failed: {type(error).__name__}: {error}, at {where}"
         self.die(process, {"how": "exit", "code": 1, "reason": reason})
 
