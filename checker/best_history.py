@@ -43,6 +43,8 @@ from checker.values import State, ValueProblem
 UNTRIED, TRIED, FAILED, OWED = range(4)
 _PAGE_BITS = 16
 _PAGE = 1 << _PAGE_BITS
+_IN_PAGE = _PAGE - 1
+_NO_VALUE = "the value of 'create' has to be a number from 0 on, not {!r}"
 
 LISTED_MAX = 100
 """Values that are named in a violation; the rest is counted."""
@@ -61,7 +63,7 @@ class Values:
 
     def __getitem__(self, value: int) -> int:
         page = self.pages.get(value >> _PAGE_BITS)
-        return page[value & (_PAGE - 1)] if page is not None else UNTRIED
+        return page[value & _IN_PAGE] if page is not None else UNTRIED
 
     def page(self, value: int) -> bytearray:
         """The page that holds `value`."""
@@ -166,31 +168,34 @@ class BestHistory:
 
     # ---- by what clients saw ----
 
-    def take(self, ops: Iterator[Op], others: list[Op]) -> Op | None:  # noqa: PLR0912 - no call may come between
+    def take(self, ops: Iterator[Op], others: list[Op]) -> Op | None:  # noqa: PLR0912, PLR0915 - no call may come between
         """Takes what clients did, in the file's order, and puts what servers and the nemesis told with the `others`.
 
         Returns the first op that is neither: the controller's, or one that no client is known to do; None: `ops` is at
         its end.  Raises ValueProblem; `at` is then the index of the op that is at fault.  Creates are the bulk of a
-        history, so they are dealt with here and not in a method of their own: that costs a third more.
+        history, and reads of what is owed, so they are dealt with here and not in methods: that costs a third more.
         """
-        tried = acknowledged = 0
-        first, page = 0, bytearray()  # of the last value: the next one is most often in the same page
+        tried = acknowledged = reads = 0
+        pages, page_bits, in_page = self.values.pages, _PAGE_BITS, _IN_PAGE  # locals are faster
+        open_reads = self.open_reads
         op = None
         try:
             for op in ops:
-                if op.process.__class__ is not int:
+                if type(op.process) is not int:
                     if op.process == "controller":
                         return op
                     others.append(op)
                 elif op.f == "create":
                     value = op.value
-                    if value.__class__ is not int or value < 0:
-                        raise ValueProblem(f"the value of 'create' has to be a number from 0 on, not {value!r}")
-                    at = value - first
-                    if not 0 <= at < len(page):
+                    if type(value) is not int:
+                        raise ValueProblem(_NO_VALUE.format(value))
+                    try:
+                        page = pages[value >> page_bits]
+                    except KeyError:
+                        if value < 0:
+                            raise ValueProblem(_NO_VALUE.format(value)) from None
                         page = self.values.page(value)
-                        at = value % _PAGE
-                        first = value - at
+                    at = value & in_page
                     kind = op.type
                     if kind == "invoke":
                         tried += 1
@@ -198,16 +203,23 @@ class BestHistory:
                             page[at] = TRIED
                     elif kind == "ok":
                         acknowledged += 1
-                        if page[at] != OWED:
-                            page[at] = OWED
-                            if self.open_reads:
-                                for _, since in self.open_reads.values():
-                                    since.append(value)
+                        if open_reads and page[at] != OWED:
+                            for _, since in open_reads.values():
+                                since.append(value)
+                        page[at] = OWED
                     elif kind == "fail" and page[at] != OWED:
                         page[at] = FAILED
                 elif op.f == "read":
                     if op.type == "ok":
-                        self._read(op)
+                        try:
+                            key, result = op.value
+                            owed = key == result and pages[key >> page_bits][key & in_page] == OWED
+                        except (KeyError, TypeError, ValueError):
+                            owed = False
+                        if owed and type(key) is int:
+                            reads += 1
+                        else:
+                            self._read(op)
                 elif op.f == "read-all":
                     self._read_all(op)
                 else:
@@ -215,13 +227,14 @@ class BestHistory:
             return None
         finally:
             self.tried += tried
+            self.reads += reads
             self.acknowledged += acknowledged
             if op is not None:
                 self.at = op.index
 
     def _owe(self, value: int) -> None:
         """A value that was not owed before is from now on."""
-        self.values.page(value)[value & (_PAGE - 1)] = OWED
+        self.values.page(value)[value & _IN_PAGE] = OWED
         for _, since in self.open_reads.values():
             since.append(value)
 
@@ -235,7 +248,7 @@ class BestHistory:
         if result is None:
             return
         page = self.values.pages.get(key >> _PAGE_BITS)
-        known = page[key % _PAGE] if page is not None else UNTRIED
+        known = page[key & _IN_PAGE] if page is not None else UNTRIED
         if known == OWED and result == key:
             return
         if result != key and result.__class__ is int:
@@ -387,6 +400,8 @@ def spell(values: list[int]) -> str:
 
 
 def _summary(pair: Any) -> tuple[int, int] | None:
-    if isinstance(pair, list) and len(pair) == 2 and all(part.__class__ is int for part in pair):
-        return pair[0], pair[1]
+    if type(pair) is list and len(pair) == 2:
+        epoch, zxid = pair
+        if type(epoch) is int and type(zxid) is int:
+            return epoch, zxid
     return None

@@ -35,9 +35,7 @@ Memory: one window.
 
 from __future__ import annotations
 
-from typing import Any
-
-from checker.fitness import Servers, World
+from checker.fitness import FOR_EVER, Servers, World
 from checker.history import Op
 from checker.promise import Result, Violations, seconds
 from checker.values import EVERY, Run
@@ -64,10 +62,6 @@ class Window:
         self.without_op = op_index
         self.ever = False
         """It has converged at some time."""
-        self.picture: Servers | None = None
-        """The servers while it is without one."""
-        self.faults: list[dict[str, Any]] = []
-        """The faults in force while it is without one."""
         self.accused = False
         """The stretch without a leader that is going on has been reported."""
 
@@ -87,46 +81,48 @@ class Convergence:
         self.longest_ns = 0
         self.shown: set[str] = set()
         """Acts of the end in which a majority was seen converged."""
+        self._revision = -1
+        self._thrones = -1
+        self._converged = False
+        """What was found when `world.thrones` was this."""
 
     def feed(self, op: Op) -> None:
+        world = self.world
+        if self._revision != world.revision:
+            self._revision = world.revision
+            self._open_or_close(op)
+        window = self.window
+        if window is None:
+            return
+        if self._thrones != world.thrones:
+            self._thrones = world.thrones
+            self._converged = world.leader_of(window.majority) is not None
+        if self._converged:
+            if window.without_since is not None:
+                self._judge(op.earliest, op.index, "it had one only {} s later")
+                window.without_since = None
+                window.ever = True
+                window.accused = False
+                world.picture_due = FOR_EVER
+            if world.phase in ACTS and (world.phase == "core" or len(window.majority) == len(world.voters)):
+                self.shown.add(world.phase)
+        elif window.without_since is None:
+            window.without_since = op.latest
+            window.without_op = op.index
+            world.picture_due = op.latest + self.bound_ns
+        elif op.time > world.picture_due:
+            self._judge(op.earliest, op.index, "it was still without one {} s later")
+
+    def _open_or_close(self, op: Op) -> None:
         majority = self.world.majority()
         if self.window is not None and self.window.majority != majority:
             self._judge(op.earliest, op.index, "it was still without one when it was no longer owed one, {} s later")
             self._close()
-        if majority is None:
-            return
-        if self.window is None:
+        if self.window is None and majority is not None:
             self.window = Window(majority, self.world.settled_at, op.index)
             self.windows += 1
-        converged = self.leader() is not None
-        if converged and self.window.without_since is not None:
-            self._judge(op.earliest, op.index, "it had one only {} s later")
-            self.window.without_since = None
-            self.window.ever = True
-            self.window.accused = False
-        elif not converged and self.window.without_since is None:
-            self.window.without_since = op.latest
-            self.window.without_op = op.index
-        elif not converged:
-            self._judge(op.earliest, op.index, "it was still without one {} s later")
-        if not converged:
-            self.window.faults = self.world.faults_now()
-            self.window.picture = self.world.picture()
-        if converged and (self.world.phase == "core" or (self.world.phase == "all" and self._everyone())):
-            self.shown.add(self.world.phase)
-
-    def leader(self) -> str | None:
-        """The leader that every member of the window's majority has, or None."""
-        assert self.window is not None
-        majority, serves = self.window.majority, self.world.serves
-        for host in self.world.leading():
-            throne = serves[host]
-            if host in majority and throne is not None and all(serves[member] == throne for member in majority):
-                return host
-        return None
-
-    def _everyone(self) -> bool:
-        return self.window is not None and len(self.window.majority) == len(self.world.voters)
+            self._thrones = -1
+            self.world.picture_due = self.window.start + self.bound_ns
 
     def _judge(self, now: int, op_index: int | None, how: str) -> None:
         """Reports the stretch without a leader that lasts until `now`, once, if it is longer than the bound."""
@@ -138,16 +134,19 @@ class Convergence:
         if lasted <= self.bound_ns or window.accused:
             return
         window.accused = True
+        self.world.picture_due = FOR_EVER
         members = sorted(window.majority, key=self.world.run.sid)
-        picture = window.picture or self.world
+        servers, faults = self.world.picture(), self.world.faults_now()
+        if op_index is not None and self.world.before is not None:
+            servers, faults = self.world.before  # the op is the one that ended it
         message = (
             f"{', '.join(members)} were owed a leader since op {window.without_op} and did not all have one within "
-            f"{seconds(self.bound_ns)} s ({how.format(seconds(lasted))}): {_why(picture, members)}"
+            f"{seconds(self.bound_ns)} s ({how.format(seconds(lasted))}): {_why(servers, members)}"
         )
-        ops = [window.without_op] + [picture.state_ops[h] for h in members if h in picture.state_ops]
+        ops = [window.without_op] + [servers.state_ops[h] for h in members if h in servers.state_ops]
         if op_index is not None:
             ops.append(op_index)
-        self.violations.add(message, ops, members, window.faults, window.without_since + self.bound_ns)
+        self.violations.add(message, ops, members, faults, window.without_since + self.bound_ns)
 
     def _close(self) -> None:
         window = self.window
@@ -157,6 +156,7 @@ class Convergence:
         elif not window.accused:
             self.short += 1
         self.window = None
+        self.world.picture_due = FOR_EVER
 
     def finish(self) -> Result:
         if self.window is not None:

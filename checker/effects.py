@@ -23,6 +23,9 @@ from typing import Any
 ON_HOSTS = ("down", "paused", "clock", "disk")
 ON_LINKS = ("drops", "degraded")
 
+APART_MAX = 1000
+"""So many ways in which links are cut are remembered, and who is apart then."""
+
 Atom = tuple[str, ...]
 """One effect in words: ("down", host), ("paused", host), ("clock", host), ("disk", host), ("drops", host, from_host),
 ("degraded", host, from_host), or ("unknown", what) for an effect that is not known here."""
@@ -43,22 +46,17 @@ class Effects:
         """The lowest bit of each kind."""
         self.first |= {kind: len(ON_HOSTS) * n + number * n * n for number, kind in enumerate(ON_LINKS)}
         self.down = {host: self.on_host("down", host) for host in self.hosts}
-        self.drops = self._links("drops")
-        """host -> other -> the number of the bit of what comes to `host` from `other`; so in `degraded`."""
-        self.degraded = self._links("degraded")
         self.downs = sum(self.down.values())
         self.links = ((1 << len(ON_LINKS) * n * n) - 1) << self.first[ON_LINKS[0]]
         """All effects on links."""
         self.unknown_from = len(ON_HOSTS) * n + len(ON_LINKS) * n * n
         self._unknown: list[str] = []
         """The effects that are not known here, by their bits."""
+        self._apart: dict[int, tuple[list[int], list[int]]] = {}
+        """What `_find_apart` said."""
 
     def on_host(self, kind: str, host: str) -> int:
         return 1 << self.first[kind] + self.place[host]
-
-    def _links(self, kind: str) -> dict[str, dict[str, int]]:
-        first, n = self.first[kind], len(self.hosts)
-        return {a: {b: first + self.place[a] * n + self.place[b] for b in self.hosts} for a in self.hosts}
 
     def unknown(self, what: str) -> int:
         if what not in self._unknown:
@@ -78,8 +76,11 @@ class Effects:
                     if not isinstance(what, dict) or not all(isinstance(f, list | dict) for f in what.values()):
                         raise EffectProblem(f"{kind!r} takes an object of host -> list of hosts")
                     for host, others in what.items():
-                        row = self._bits(others) & ~self._bits([host])
-                        found |= row << self.first[kind] + self.place[host] * len(self.hosts)
+                        row = self._bits(others)
+                        if host not in self.place:
+                            raise EffectProblem(f"{host!r} is not a host of the run's ensemble")
+                        place = self.place[host]
+                        found |= (row & ~(1 << place)) << self.first[kind] + place * len(self.hosts)
                 else:
                     found |= self.unknown(kind)
         return found
@@ -106,16 +107,36 @@ class Effects:
 
     def on_any(self, effects: int) -> int:
         """Whom these effects hit in any way that is not of a link, as if they were down by it."""
-        hit = 0
-        for kind in ON_HOSTS:
-            hit |= effects >> self.first[kind]
-        return hit & self.downs
+        n = len(self.hosts)
+        return (effects | effects >> n | effects >> 2 * n | effects >> 3 * n) & self.downs
 
     def hosts_down(self, effects: int) -> list[str]:
         """The hosts that are down by these effects."""
         if not effects & self.downs:
             return []
         return [host for host, down in self.down.items() if effects & down]
+
+    def apart(self, effects: int, degraded: bool = False) -> tuple[list[int], list[int]]:
+        """For each host by its place, as if they were down: from whom it is cut in one direction at least; in both.
+
+        `degraded`: a link that is degraded counts as cut.
+        """
+        links = effects >> self.first["drops"]
+        if degraded:
+            links |= effects >> self.first["degraded"]
+        links &= (1 << len(self.hosts) ** 2) - 1
+        if links not in self._apart:
+            if len(self._apart) > APART_MAX:
+                self._apart.clear()
+            self._apart[links] = self._find_apart(links)
+        return self._apart[links]
+
+    def _find_apart(self, links: int) -> tuple[list[int], list[int]]:
+        n = len(self.hosts)
+        rows = [links >> place * n & self.downs for place in range(n)]
+        columns = [sum((row >> place & 1) << host for host, row in enumerate(rows)) for place in range(n)]
+        both = list(zip(rows, columns, strict=True))
+        return [row | column for row, column in both], [row & column for row, column in both]
 
     def atoms(self, effects: int) -> frozenset[Atom]:
         """The same set in words."""

@@ -15,9 +15,19 @@ epoch out (null) says nothing of it.  Memory: four numbers a server.
 from __future__ import annotations
 
 from checker.fitness import World
-from checker.history import Op
+from checker.history import Op, Process
 from checker.promise import Result, Violations
 from checker.values import Started, State
+
+NONE_YET = -(1 << 62)
+
+
+class Reported:
+    """The epochs that a server reported last, and the ops that did."""
+
+    def __init__(self) -> None:
+        self.accepted = self.current = NONE_YET
+        self.accepted_op = self.current_op = 0
 
 
 class Epochs:
@@ -27,29 +37,34 @@ class Epochs:
     def __init__(self, world: World) -> None:
         self.world = world
         self.violations = Violations(self.name)
-        self.last: dict[tuple[str, str], tuple[int, int]] = {}
-        """(host, "accepted" or "current") -> the highest that it reported, and the op that did."""
+        self.last: dict[Process, Reported] = {}
         self.reports = 0
 
     def feed(self, op: Op) -> None:
         value = op.value
-        host, accepted, current = str(op.process), value.accepted_epoch, value.current_epoch
-        self.reports += accepted is not None or current is not None
-        if accepted is not None:
-            self._never_falls(op, host, "accepted", accepted)
-        if current is not None:
-            self._never_falls(op, host, "current", current)
-        if accepted is not None and current is not None and current > accepted:
-            message = f"{host} has current epoch {current}, above its accepted epoch {accepted} (op {op.index})"
-            self.violations.add(message, [op.index], [host], self.world.faults_now(), op.time)
-
-    def _never_falls(self, op: Op, host: str, which: str, epoch: int) -> None:
-        highest, at = self.last.get((host, which), (epoch, op.index))
-        if epoch < highest:
-            message = f"{host}'s {which} epoch fell from {highest} (op {at}) to {epoch} (op {op.index})"
-            self.violations.add(message, [at, op.index], [host], self.world.faults_now(), op.time)
+        host, accepted, current = op.process, value.accepted_epoch, value.current_epoch
+        if accepted is None and current is None:
+            return
+        self.reports += 1
+        last = self.last.get(host)
+        if last is None:
+            last = self.last[host] = Reported()
         # From a fall on, the lower one counts: one loss is one violation, not one per report that follows.
-        self.last[host, which] = (epoch, op.index)
+        if accepted is not None:
+            if accepted < last.accepted:
+                self._fell(op, host, "accepted", last.accepted, last.accepted_op, accepted)
+            last.accepted, last.accepted_op = accepted, op.index
+        if current is not None:
+            if current < last.current:
+                self._fell(op, host, "current", last.current, last.current_op, current)
+            last.current, last.current_op = current, op.index
+            if accepted is not None and current > accepted:
+                message = f"{host} has current epoch {current}, above its accepted epoch {accepted} (op {op.index})"
+                self.violations.add(message, [op.index], [str(host)], self.world.faults_now(), op.time)
+
+    def _fell(self, op: Op, host: Process, which: str, highest: int, at: int, epoch: int) -> None:
+        message = f"{host}'s {which} epoch fell from {highest} (op {at}) to {epoch} (op {op.index})"
+        self.violations.add(message, [at, op.index], [str(host)], self.world.faults_now(), op.time)
 
     def finish(self) -> Result:
         reasons = [] if self.reports else ["no server reported its epochs"]

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from checker.fitness import World
-from checker.history import Op
+from checker.history import Op, Process
 from checker.promise import Result, Violations
 from checker.values import Started, State, Stopped
 
@@ -45,25 +45,29 @@ class Evidence:
     def __init__(self, world: World) -> None:
         self.world = world
         self.violations = Violations(self.name)
-        self.leaderships: dict[str, Leadership] = {}
+        self.leaderships: dict[Process, Leadership] = {}
         self.judged = 0
 
     def feed(self, op: Op) -> None:
-        value, host = op.value, str(op.process)
+        value, host = op.value, op.process
         if isinstance(value, State) and value.role == "LEADING":
-            leadership = self.leaderships.setdefault(host, Leadership())
+            leadership = self.leaderships.get(host)
+            if leadership is None:
+                leadership = self.leaderships[host] = Leadership()
             self._look(op, host, value, leadership)
         elif host in self.leaderships:
             self._end(host)
 
-    def _look(self, op: Op, host: str, state: State, leadership: Leadership) -> None:
+    def _look(self, op: Op, host: Process, state: State, leadership: Leadership) -> None:
         if state.established:
             leadership.claims.setdefault("votes", op)
             leadership.claims.setdefault("epoch_acks", op)
             if state.phase == "broadcast":
                 leadership.claims.setdefault("newleader_acks", op)
+        if not state.evidence:
+            return
         for kind, words in NEEDED.items():
-            shown = (state.evidence or {}).get(kind)
+            shown = state.evidence.get(kind)
             if shown is None or kind in leadership.shown:
                 continue
             leadership.shown.add(kind)
@@ -77,9 +81,9 @@ class Evidence:
                     f"{host} leads{epoch} with {words} of {voters}{beside}: "
                     f"not a quorum of {sorted(self.world.quorums.voters)} (op {op.index})"
                 )
-                self.violations.add(message, [op.index], [host], self.world.faults_now(), op.time)
+                self.violations.add(message, [op.index], [str(host)], self.world.faults_now(), op.time)
 
-    def _end(self, host: str) -> None:
+    def _end(self, host: Process) -> None:
         leadership = self.leaderships.pop(host)
         if not leadership.claims:
             return
@@ -89,7 +93,7 @@ class Evidence:
             op = leadership.claims[missing[0]]
             words = " and ".join(NEEDED[kind] for kind in missing)
             message = f"{host} was established in epoch {op.value.epoch} (op {op.index}) and never showed its {words}"
-            self.violations.add(message, [op.index], [host], self.world.faults_now(), op.time)
+            self.violations.add(message, [op.index], [str(host)], self.world.faults_now(), op.time)
 
     def finish(self) -> Result:
         for host in list(self.leaderships):

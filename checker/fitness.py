@@ -33,7 +33,7 @@ Example: the partition that cuts n1 off is begun, and n2 and n3 are owed a leade
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from checker.effects import Atom
@@ -42,8 +42,8 @@ from checker.values import Fault, Healed, Run, Started, State, Stopped
 
 FOR_EVER = 1 << 62
 
-QUORUMS_MAX = 1000
-"""So many sets of hosts are remembered, and whether they are quorums."""
+REMEMBERED_MAX = 1000
+"""So many sets of hosts are remembered, and whether they are quorums; and so many situations, and the majority then."""
 
 
 class InForce:
@@ -91,6 +91,8 @@ class Servers:
         """The leader's sid and epoch that each server follows in broadcast, or leads as; None: it does neither."""
         self.state_ops = state_ops
         """The index of the op that told the state."""
+        self.thrones = 0
+        """Goes up when `serves` or `leading` changes."""
         self._leading: list[str] | None = None
         """What `leading` says; None when it has changed since it was asked."""
 
@@ -99,6 +101,13 @@ class Servers:
         if self._leading is None:
             self._leading = [h for h, state in self.states.items() if state is not None and state.throned]
         return self._leading
+
+    def leader_of(self, group: Iterable[str]) -> str | None:
+        """The leader that every one of the group has, who is one of them; or None."""
+        for host in self.leading():
+            if host in group and all(self.follows(member, host) for member in group):
+                return host
+        return None
 
     def follows(self, host: str, leader: str) -> bool:
         """`host` is the leader, or follows it in its epoch; both in broadcast."""
@@ -146,6 +155,7 @@ class World(Servers):
         self._stopped = 0
         self._fit = 0
         self._gone = 0
+        """Surely down or paused, and not just being started again."""
         self._quorums: dict[int, frozenset[str] | None] = {}
         """What `_quorum` said."""
         self.restarted: set[str] = set()
@@ -156,7 +166,13 @@ class World(Servers):
         self.settled_at = 0
         self.revision = 0
         """Goes up when anything but a state changes: who runs, and what is in force."""
+        self.picture_due = FOR_EVER
+        """From this time on, in ns, it is kept in `before` how things were when the next thing was told."""
+        self.before: tuple[Servers, list[dict[str, Any]]] | None = None
+        """The servers and the faults in force, as they were before the last thing that was told."""
         self._majority: tuple[int, frozenset[str] | None] = (-1, None)
+        self._majorities: dict[tuple[int, int, int, int], frozenset[str] | None] = {}
+        """What `_find_majority` said."""
         self._faults_now: list[dict[str, Any]] | None = None
         self._in_words: tuple[int, frozenset[Atom]] = (0, frozenset())
 
@@ -164,20 +180,27 @@ class World(Servers):
 
     def feed(self, op: Op) -> None:
         time, value = op.time, op.value
+        if time >= self.picture_due:
+            self.before = (self.picture(), self.faults_now())
         latest = time + (op.time_error or 0)
         if time > self.now:  # noqa: PLR1730 - twice as fast as max
             self.now = time
         if latest > self.settled_at:  # noqa: PLR1730
             self.settled_at = latest
         if isinstance(value, State):
-            self._tell(str(op.process), value, op)
+            host: Any = op.process
+            if self.running[host] is None:
+                self._run(host, True)
+            if self.running[host]:
+                self._set(host, value)
+                self.state_ops[host] = op.index
         elif isinstance(value, Fault):
             self._fault(op, value)
         elif isinstance(value, Started):
             self._run(str(op.process), True)
             self.restarted.add(str(op.process))
         elif isinstance(value, Stopped):
-            host = str(op.process)
+            host = op.process
             down = self._possible & self.effects.down[host]
             if not down and self.phase != "end" and len(self.stopped_by_themselves) < 100:
                 self.stopped_by_themselves.append((host, op.index))
@@ -187,24 +210,21 @@ class World(Servers):
         elif op.f == "phase":
             self.phase = value.phase
 
-    def _tell(self, host: str, state: State, op: Op) -> None:
-        if self.running[host] is None:
-            self._run(host, True)
-        if self.running[host]:
-            self._set(host, state)
-            self.state_ops[host] = op.index
-
     def _set(self, host: str, state: State | None) -> None:
         self.states[host] = state
         throned = state is not None and state.throned
-        if state is None or state.phase != "broadcast":
-            self.serves[host] = None
-        elif throned:
-            self.serves[host] = (self.run.sid(host), state.epoch)
-        else:
-            self.serves[host] = (state.leader, state.epoch) if state.role == "FOLLOWING" else None
+        serves: tuple[int | None, int | None] | None = None
+        if state is not None and state.phase == "broadcast":
+            if throned:
+                serves = (self.run.sid(host), state.epoch)
+            elif state.role == "FOLLOWING":
+                serves = (state.leader, state.epoch)
+        if serves != self.serves[host]:
+            self.serves[host] = serves
+            self.thrones += 1
         if self._leading is not None and throned is not (host in self._leading):
             self._leading = None
+            self.thrones += 1
 
     def _run(self, host: str, runs: bool) -> None:
         self.running[host] = runs
@@ -220,13 +240,16 @@ class World(Servers):
 
     def _fault(self, op: Op, value: Fault) -> None:
         self._faults_now = None
-        new = value.fault not in self.faults
-        fault = self.faults.setdefault(value.fault, InForce(op.f, value.hosts))
-        self.restarted.difference_update(self.effects.hosts_down(value.after))
+        fault = self.faults.get(value.fault)
+        new = fault is None
+        if fault is None:
+            fault = self.faults[value.fault] = InForce(op.f, value.hosts)
+        if value.after & self.effects.downs:
+            self.restarted.difference_update(self.effects.hosts_down(value.after))
         if op.type == "invoke" or fault.saved is None:
             fault.saved = (fault.possible, fault.sure, fault.surely)
             fault.target = value.after
-        elif value.effects is not None:
+        elif value.told:
             fault.target = value.after  # what was verified is what counts, not what was asked for
         possible, sure, surely = fault.saved
         if op.type == "ok":
@@ -303,22 +326,18 @@ class World(Servers):
         """Surely running, not paused, its clock and its disk in order."""
         return self._fit & self.effects.down[host] != 0
 
-    def gone(self, host: str) -> bool:
-        """Surely down or paused (and not just being started again)."""
-        return self._gone & self.effects.down[host] != 0
+    def may_have_quorum(self, host: str) -> bool:
+        """The voters that may still be talking with `host`, itself included if it is one, are a quorum."""
+        if host in (self.majority() or ()):
+            return True
+        apart, _ = self.effects.apart(self._sure)
+        silent = (self._gone | apart[self.effects.place[host]]) & ~self.effects.down[host]
+        return self._quorum(self._voters & ~silent) is not None
 
-    def hears(self, host: str, other: str) -> bool:
-        """Surely, and over a link that is not degraded."""
-        possible, effects = self._possible, self.effects
-        return not (possible >> effects.drops[host][other] | possible >> effects.degraded[host][other]) & 1
-
-    def deaf_to(self, host: str, other: str) -> bool:
-        """Surely."""
-        return self._sure >> self.effects.drops[host][other] & 1 == 1
-
-    def cut(self, host: str, other: str) -> bool:
-        """Surely, in both directions."""
-        return self.deaf_to(host, other) and self.deaf_to(other, host)
+    def connected_quorum(self) -> bool:
+        """Fit voters that surely hear each other, directly or through others of them, hold a quorum."""
+        apart, _ = self.effects.apart(self._possible, degraded=True)
+        return any(self._quorum(group) is not None for group in _groups(self._voters & self._fit, apart))
 
     def sids(self, hosts: Iterable[str]) -> list[int]:
         ensemble = self.run.ensemble
@@ -331,52 +350,45 @@ class World(Servers):
         paused, or cut from all of them in both directions.  There is at most one such set, since two quorums meet.
         """
         if self._majority[0] != self.revision:
-            self._majority = (self.revision, self._find_majority())
+            self._majority = (self.revision, self._recall_majority())
         return self._majority[1]
 
-    def _find_majority(self) -> frozenset[str] | None:
+    def _recall_majority(self) -> frozenset[str] | None:
         if self.any_unknown():
             return None
+        links = self.effects.links
+        of = (self._fit, self._gone, self._possible & links, self._sure & links)
+        if of not in self._majorities:
+            if len(self._majorities) > REMEMBERED_MAX:
+                self._majorities.clear()
+            self._majorities[of] = self._find_majority()
+        return self._majorities[of]
+
+    def _find_majority(self) -> frozenset[str] | None:
         if self._quorum(self._voters & self._fit) is None:
             return None
-        left = self._voters & ~self._gone
-        while left:
-            group = self._reach(left)
-            left &= ~group
+        _, cut = self.effects.apart(self._sure)
+        for group in _groups(self._voters & ~self._gone, cut):
             hosts = self._quorum(group & self._fit)
-            if hosts is not None and not group & ~self._fit and self._all_hear(hosts):
+            if hosts is not None and not group & ~self._fit and self._all_hear(group):
                 return hosts
         return None
 
     def _quorum(self, hosts: int) -> frozenset[str] | None:
         """These hosts by name, if they hold a quorum."""
         if hosts not in self._quorums:
-            if len(self._quorums) > QUORUMS_MAX:
+            if len(self._quorums) > REMEMBERED_MAX:
                 self._quorums.clear()
             names = frozenset(self.effects.hosts_down(hosts))
             self._quorums[hosts] = names if self.quorums.of(self.sids(names)) else None
         return self._quorums[hosts]
 
-    def _all_hear(self, group: frozenset[str]) -> bool:
+    def _all_hear(self, group: int) -> bool:
         """Every pair hears each other both ways, surely, and over links that are not degraded."""
         if not self._possible & self.effects.links:
             return True
-        return all(self.hears(host, other) for host in group for other in group if host != other)
-
-    def _reach(self, hosts: int) -> int:
-        """Those of `hosts` that one of them may exchange a packet with, directly or through others."""
-        if not self._sure & self.effects.links:
-            return hosts
-        left = list(self.effects.hosts_down(hosts))
-        todo = [left.pop()]
-        group = 0
-        while todo:
-            host = todo.pop()
-            group |= self.effects.down[host]
-            near = [other for other in left if not self.cut(host, other)]
-            left = [other for other in left if other not in near]
-            todo += near
-        return group
+        apart, _ = self.effects.apart(self._possible, degraded=True)
+        return not any(apart[place] & group for place in _places(group))
 
     def faults_now(self) -> list[dict[str, Any]]:
         """The faults that may be in force, for a violation."""
@@ -386,3 +398,26 @@ class World(Servers):
                 for name, fault in self.faults.items()
             ]
         return self._faults_now
+
+
+def _places(hosts: int) -> Iterator[int]:
+    while hosts:
+        yield (hosts & -hosts).bit_length() - 1
+        hosts &= hosts - 1
+
+
+def _groups(hosts: int, apart: list[int]) -> Iterator[int]:
+    """`hosts` in groups, each of which may talk among themselves, directly or through others of them, and to no other.
+
+    `apart`: to whom a host, by its place, may not talk (and they not to it).
+    """
+    while hosts:
+        group = new = hosts & -hosts
+        while new:
+            near = 0
+            for place in _places(new):
+                near |= hosts & ~apart[place]
+            new = near & ~group
+            group |= near
+        hosts &= ~group
+        yield group

@@ -30,6 +30,8 @@ class PartialConnectivity:
         self.empty_since: int | None = None
         self._partial = False
         self._revision = -1
+        self._has_leader = False
+        self._thrones = -1
         self.windows = 0
         self.total_ns = 0
         self.empty_ns = 0
@@ -38,39 +40,26 @@ class PartialConnectivity:
     def feed(self, op: Op) -> None:
         if self._revision != self.world.revision:
             self._revision = self.world.revision
-            settled = not self.world.in_doubt() and None not in self.world.running.values()
-            self._partial = settled and self.world.majority() is None and self._connected_quorum()
-        partial = self._partial
-        if not partial and self.since is None:
+            self._partial = self.world.majority() is None and self._settled() and self.world.connected_quorum()
+        if not self._partial:
+            if self.since is not None:
+                self._close(op.time)
             return
-        if partial and self.since is None:
+        if self.since is None:
             self.since = op.time
             self.windows += 1
-        elif not partial and self.since is not None:
-            self._close(op.time)
-        empty = partial and not self._has_leader()
-        if empty and self.empty_since is None:
-            self.empty_since = op.time
-        elif not empty:
+        if self._thrones != self.world.thrones:
+            self._thrones = self.world.thrones
+            self._has_leader = self._look_for_leader()
+        if self._has_leader:
             self._fill(op.time)
+        elif self.empty_since is None:
+            self.empty_since = op.time
 
-    def _connected_quorum(self) -> bool:
-        world = self.world
-        left = {host for host in world.voters if world.fit(host)}
-        while left:
-            todo = [left.pop()]
-            group = set(todo)
-            while todo:
-                host = todo.pop()
-                near = {other for other in left if world.hears(host, other) and world.hears(other, host)}
-                left -= near
-                group |= near
-                todo.extend(near)
-            if world.quorums.of(world.sids(frozenset(group))):
-                return True
-        return False
+    def _settled(self) -> bool:
+        return not self.world.in_doubt() and None not in self.world.running.values()
 
-    def _has_leader(self) -> bool:
+    def _look_for_leader(self) -> bool:
         world = self.world
         return any(
             world.quorums.of(world.sids([voter for voter in world.voters if world.follows(voter, leader)]))

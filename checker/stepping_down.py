@@ -60,16 +60,19 @@ class SteppingDown:
         self.bound_ns = bound_ns(world.run)
         self.violations = Violations(self.name)
         self.lost: dict[str, Loss] = {}
-        self._without: dict[str, bool] = {}
-        self._revision = -1
+        self._seen: tuple[int, list[str]] = (-1, [])
+        """The world's revision and who was leading, when nobody had lost a quorum."""
         self.losses = 0
         self.longest_ns = 0
 
     def feed(self, op: Op) -> None:
-        leading = self.world.leading()
-        if not leading and not self.lost:
-            return
-        lost = [host for host in leading if self._has_lost_quorum(host)]
+        world = self.world
+        leading = world.leading()
+        if not self.lost:
+            revision, seen = self._seen
+            if not leading or (revision == world.revision and seen is leading):
+                return
+        lost = [host for host in leading if world.fit(host) and not world.may_have_quorum(host)]
         for host in list(self.lost):
             self._judge(host, op.earliest, op.index)
             if host not in lost:
@@ -77,26 +80,8 @@ class SteppingDown:
         for host in lost:
             if host not in self.lost:
                 self.losses += 1
-                self.lost[host] = Loss(self.world, host, op)
-
-    def _has_lost_quorum(self, host: str) -> bool:
-        if self._revision != self.world.revision:
-            self._revision = self.world.revision
-            self._without = {}
-        if host not in self._without:
-            self._without[host] = self.world.fit(host) and not self._may_have_quorum(host)
-        return self._without[host]
-
-    def _may_have_quorum(self, host: str) -> bool:
-        world = self.world
-        if host in (world.majority() or ()):
-            return True
-        supporters = [
-            v
-            for v in world.voters
-            if v == host or not (world.gone(v) or world.deaf_to(host, v) or world.deaf_to(v, host))
-        ]
-        return world.quorums.of(world.sids(supporters))
+                self.lost[host] = Loss(world, host, op)
+        self._seen = (world.revision, leading)
 
     def _judge(self, host: str, now: int, op_index: int | None) -> None:
         loss = self.lost[host]

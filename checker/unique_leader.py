@@ -13,7 +13,7 @@ No time is compared, so no clock error matters.  Memory: one entry an epoch.
 from __future__ import annotations
 
 from checker.fitness import World
-from checker.history import Op
+from checker.history import Op, Process
 from checker.promise import Result, Violations
 from checker.values import Started, State, Stopped
 
@@ -25,21 +25,22 @@ class UniqueLeader:
     def __init__(self, world: World) -> None:
         self.world = world
         self.violations = Violations(self.name)
-        self.throne: dict[int, tuple[str, int]] = {}
+        self.throne: dict[int, tuple[Process, int]] = {}
         """epoch -> the host that has it, and the op that established it."""
-        self.reign: dict[str, int] = {}
+        self.reign: dict[Process, int] = {}
         """host -> the epoch in which it has been established without a break."""
         self.established = 0
 
     def feed(self, op: Op) -> None:
-        value, host = op.value, str(op.process)
+        value, host = op.value, op.process
         if not isinstance(value, State) or not value.throned or value.epoch is None:
-            self.reign.pop(host, None)
+            if host in self.reign:
+                del self.reign[host]
         elif self.reign.get(host) != value.epoch:
             self.reign[host] = value.epoch
             self._establish(op, host, value.epoch)
 
-    def _establish(self, op: Op, host: str, epoch: int) -> None:
+    def _establish(self, op: Op, host: Process, epoch: int) -> None:
         self.established += 1
         first = self.throne.setdefault(epoch, (host, op.index))
         if first[1] == op.index:
@@ -50,7 +51,7 @@ class UniqueLeader:
             )
         else:
             message = f"{host} was established in epoch {epoch} twice: at op {first[1]}, and again at op {op.index}"
-        self.violations.add(message, [first[1], op.index], [first[0], host], self.world.faults_now(), op.time)
+        self.violations.add(message, [first[1], op.index], [str(first[0]), str(host)], self.world.faults_now(), op.time)
 
     def finish(self) -> Result:
         return self.violations.result({"epochs": len(self.throne), "established": self.established})

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from checker.effects import EffectProblem, Effects
-from checker.history import Op
+from checker.history import Op, Process
 from checker.quorums import Quorum
 
 SCHEMA = 1
@@ -112,7 +112,7 @@ class State(msgspec.Struct, gc=False):
     epoch: int | None = None
     established: bool = False
     evidence: dict[str, Any] | None = None
-    reason: str | None = None
+    """What a leader shows; of the others nothing is kept, since ops wait for their order and fill the memory."""
 
     @property
     def throned(self) -> bool:
@@ -151,8 +151,12 @@ class Fault(msgspec.Struct, gc=False):
     effects: list[dict[str, Any]] | None = None
     runs_ordinarily: bool | None = None
     evidence: dict[str, Any] | None = None
-    after: int = msgspec.field(default=0, name="*")
+    after: int = msgspec.field(default=0, name="*after")
     """The effects that it has after this step, as a set of the run's `effects`."""
+    told: bool = msgspec.field(default=False, name="*told")
+    """It said what its effects are."""
+    shown: bool = msgspec.field(default=False, name="*shown")
+    """It had evidence.  Effects and evidence themselves are not kept."""
 
 
 class Stream(msgspec.Struct):
@@ -184,26 +188,34 @@ def typed(op: Op, run: Run | None) -> bool:
 
     Raises ValueProblem.
     """
-    if op.process == "controller":
-        kind = _of_controller.get(op.f)
-    elif op.process == "nemesis":
+    process: Any = op.process
+    f = op.f
+    server = run.ensemble.get(process) if run is not None else None
+    if server is not None:
+        kind = _of_server.get(f)
+    elif process == "nemesis":
         kind = Fault if isinstance(op.value, dict) and "fault" in op.value else None
+    elif process == "controller":
+        kind = _of_controller.get(f)
     else:
-        kind = _of_server.get(op.f)
+        kind = _of_server.get(f)
     if kind is None:
         return False
     try:
-        value = msgspec.convert({} if op.value is None else op.value, kind)
+        value: Any = msgspec.convert({} if op.value is None else op.value, kind)
     except msgspec.ValidationError as error:
-        raise ValueProblem(f"the value of {op.f!r} is not right: {error}") from None
-    if isinstance(value, Run):
+        raise ValueProblem(f"the value of {f!r} is not right: {error}") from None
+    if server is not None:
+        if kind is State or kind is Started:
+            _check_server(process, value, server)
+    elif kind is Run:
         _check_run(value)
     elif run is None:
         raise ValueProblem('the first op has to be "run", by the process "controller"')
-    elif isinstance(value, Fault):
-        value.after = _effects(value, op.f, run)
-    elif op.process != "controller":
-        _check_server(op, value, run)
+    elif kind is Fault:
+        _compact(value, f, run)
+    elif process != "controller":
+        raise ValueProblem(f"{process!r} reports {f!r}, but it is not a host of the run's ensemble")
     op.value = value
     return True
 
@@ -229,25 +241,29 @@ def _check_run(run: Run) -> None:
             raise ValueProblem(f"settings.{name} has to be more than 0, not {value}")
 
 
-def _check_server(op: Op, value: Any, run: Run) -> None:
-    if op.process not in run.ensemble:
-        raise ValueProblem(f"{op.process!r} reports {op.f!r}, but it is not a host of the run's ensemble")
-    sid = getattr(value, "sid", None)
-    if sid is not None and sid != run.sid(str(op.process)):
-        raise ValueProblem(f"{op.process} has sid {run.sid(str(op.process))} in the run's ensemble, not {sid}")
-    if isinstance(value, State) and value.established and (value.role != "LEADING" or value.epoch is None):
-        raise ValueProblem('"established" is said of a leader, and with its "epoch"')
+def _check_server(host: Process, value: State | Started, server: Server) -> None:
+    if value.sid is not None and value.sid != server.sid:
+        raise ValueProblem(f"{host} has sid {server.sid} in the run's ensemble, not {value.sid}")
+    if isinstance(value, State):
+        if value.role != "LEADING":
+            value.evidence = None
+        if value.established and (value.role != "LEADING" or value.epoch is None):
+            raise ValueProblem('"established" is said of a leader, and with its "epoch"')
 
 
-def _effects(fault: Fault, f: str, run: Run) -> int:
+def _compact(fault: Fault, f: str, run: Run) -> None:
+    """Puts its effects as a set in the place of effects and evidence."""
+    told, fault.told = fault.effects, fault.effects is not None
+    fault.shown = bool(fault.evidence)
+    fault.effects = fault.evidence = None
     if fault.step == "stop":
-        return 0
-    if fault.effects is None:
-        return run.effects.unknown(f)
-    told = fault.effects
+        return
+    if told is None:
+        fault.after = run.effects.unknown(f)
+        return
     if fault.runs_ordinarily:
         told = [{kind: what for kind, what in effect.items() if kind != "clock"} for effect in told]
     try:
-        return run.effects.of(told)
+        fault.after = run.effects.of(told)
     except EffectProblem as problem:
         raise ValueProblem(f"the value of {f!r} is not right: effects: {problem}") from None

@@ -43,7 +43,7 @@ from checker.stepping_down import SteppingDown
 from checker.unique_leader import UniqueLeader
 from checker.values import EVERY, FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
 
-TOGETHER = 1000
+TOGETHER = 10_000
 """After so many ops, what servers and nemesis told among them goes to the checkers together: one by one, between those
 of clients, each would find the processor's caches cold.  It is a number, so that no verdict depends on how ops came."""
 
@@ -168,7 +168,7 @@ class Checking:
         rest, left = iter(ops), len(ops)
         while left:
             some = min(left, TOGETHER - self.ops % TOGETHER)
-            self._feed(islice(rest, some))
+            self._feed(rest if some == left else islice(rest, some))
             self.ops += some
             left -= some
             if self.ops % TOGETHER == 0:
@@ -206,7 +206,7 @@ class Checking:
 
     def _judge(self, ops: Iterable[Op]) -> None:
         for op in ops:
-            for feed in self.feeds[op.value.__class__]:
+            for feed in self.feeds[type(op.value)]:
                 feed(op)
 
     def _take(self, op: Op) -> None:
@@ -218,17 +218,20 @@ class Checking:
         value = op.value
         if isinstance(value, Fault):
             if value.step == "start":
-                self.faults[op.f] += op.type == "invoke"
-                self.verified[op.f] += op.type == "ok" and bool(value.evidence)
-        elif isinstance(value, Run):
-            if self.run is not None:
-                raise ValueProblem("a second run op: a history is of one run")
-            self._begin(value)
-            return
-        elif isinstance(value, Phase) and self.best is not None:
-            self.best.phase = value.phase
-        elif isinstance(value, End):
-            self.end = value
+                if op.type == "invoke":
+                    self.faults[op.f] += 1
+                elif op.type == "ok" and value.shown:
+                    self.verified[op.f] += 1
+        elif op.process == "controller":
+            if isinstance(value, Run):
+                if self.run is not None:
+                    raise ValueProblem("a second run op: a history is of one run")
+                self._begin(value)
+                return
+            if isinstance(value, Phase) and self.best is not None:
+                self.best.phase = value.phase
+            elif isinstance(value, End):
+                self.end = value
         self.order.push(op)
 
     def _begin(self, run: Run) -> None:
@@ -284,7 +287,7 @@ class Checking:
             },
             {
                 "faults": dict(self.faults),
-                "faults_verified": dict(+self.verified),
+                "faults_verified": dict(self.verified),
                 "unknown_f": dict(self.unknown_f),
             },
         )
@@ -351,7 +354,7 @@ class Checking:
             f"Valid: {by_name['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was "
             f"owed a leader had one within {convergence['bound_s']} s (the longest wait was "
             f"{convergence['longest_without_leader_s']} s), and none of {best['acknowledged']} acknowledged values was "
-            f"lost, under {sum(self.verified.values())} verified faults of {len(+self.verified)} kinds."
+            f"lost, under {sum(self.verified.values())} verified faults of {len(self.verified)} kinds."
         )
 
 

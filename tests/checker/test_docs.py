@@ -39,8 +39,8 @@ def test_the_example_of_the_docs_is_not_valid_by_luck(tmp_path: Path) -> None:
      values.Started, values.Stopped, values.Healed, values.Fault, values.Stream, values.End],
 )  # fmt: skip
 def test_every_field_that_the_code_reads_is_documented(struct: type[msgspec.Struct]) -> None:
-    inner = {"more", "after"}  # of the code, not of the file
-    missing = [name for name in struct.__struct_fields__ if name not in inner and not documented(name)]
+    fields = [f.name for f in msgspec.structs.fields(struct) if not f.encode_name.startswith("*")]  # of the code alone
+    missing = [name for name in fields if not documented(name)]
     assert missing == []
 
 

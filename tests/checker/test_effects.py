@@ -47,6 +47,17 @@ def test_sets_of_effects_are_what_sets_of_words_are(a: frozenset[Atom], b: froze
         assert effects.atoms(x & effects.about(name)) == about
 
 
+@given(st.frozensets(atoms), st.booleans())
+def test_hosts_are_apart_by_what_is_said_of_their_links(a: frozenset[Atom], degraded: bool) -> None:
+    effects = Effects(HOSTS)
+    cut = {atom[1:] for atom in a if atom[0] == "drops" or (degraded and atom[0] == "degraded")}
+    one_way, both_ways = effects.apart(effects.of(map(told, sorted(a))), degraded)
+    for name, from_one, from_both in zip(HOSTS, one_way, both_ways, strict=True):
+        ways = {other: {(name, other), (other, name)} & cut for other in HOSTS}
+        assert set(effects.hosts_down(from_one)) == {other for other in HOSTS if ways[other]}
+        assert set(effects.hosts_down(from_both)) == {other for other in HOSTS if len(ways[other]) == 2}
+
+
 def test_the_world_tells_its_effects_in_words() -> None:
     world = World(Run({name: Server(sid) for sid, name in enumerate(HOSTS, 1)}, Settings(100, 5, 2)))
     for effect, words in (({"paused": ["n2"]}, {("paused", "n2")}), ({}, set())):

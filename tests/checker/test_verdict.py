@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from pathlib import Path
@@ -11,12 +12,15 @@ import pytest
 
 import checker.best_history
 import checker.convergence
+import checker.effects
 import checker.epochs
 import checker.evidence
+import checker.fitness
 import checker.stepping_down
 import checker.unique_leader
+from checker.history import read
 from checker.promise import VIOLATIONS_MAX, Valid
-from checker.verdict import check, combine
+from checker.verdict import Checking, check, combine, knowledge_ends
 from tests.checker.story import Story, cut, good
 
 HISTORIES = Path(__file__).parent.parent / "histories"
@@ -171,13 +175,13 @@ RULES: dict[str, tuple[Any, str, Any]] = {
     "bad-two-leaders-in-one-epoch": (checker.unique_leader.UniqueLeader, "_establish", nothing),
     "bad-established-twice-in-one-epoch": (checker.unique_leader.UniqueLeader, "_establish", nothing),
     "bad-majority-without-a-leader": (checker.convergence.Convergence, "_judge", nothing),
-    "bad-one-server-never-joins": (checker.convergence.Convergence, "leader", lambda self: "n2"),
+    "bad-one-server-never-joins": (checker.fitness.Servers, "leader_of", lambda *_: "n2"),
     "bad-throne-empties-without-a-fault": (checker.convergence.Convergence, "_judge", nothing),
-    "bad-leader-without-quorum-stays": (checker.stepping_down.SteppingDown, "_may_have_quorum", lambda *_: True),
-    "bad-deaf-leader-stays": (checker.fitness.World, "deaf_to", lambda *_: False),
-    "bad-leader-of-paused-followers-stays": (checker.fitness.World, "gone", lambda *_: False),
-    "bad-accepted-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_never_falls", nothing),
-    "bad-current-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_never_falls", nothing),
+    "bad-leader-without-quorum-stays": (checker.fitness.World, "may_have_quorum", lambda *_: True),
+    "bad-deaf-leader-stays": (checker.effects.Effects, "apart", lambda *_, **__: ([0] * 3, [0] * 3)),
+    "bad-leader-of-paused-followers-stays": (checker.effects.Effects, "on", lambda *_: 0),
+    "bad-accepted-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_fell", nothing),
+    "bad-current-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_fell", nothing),
     "bad-acknowledged-value-lost": (checker.best_history.Values, "owed_outside", lambda *_: iter(())),
     "bad-value-once-read-lost": (checker.best_history.BestHistory, "_read", nothing),
     "bad-value-from-nowhere": (checker.best_history.BestHistory, "_phantom", nothing),
@@ -199,6 +203,24 @@ def test_a_rule_taken_out_is_missed(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_every_bad_history_has_a_rule_to_take_out() -> None:
     without = {"bad-current-epoch-above-accepted"}  # a comparison inside `feed`, not a rule with a name
     assert {path.stem for path in HISTORIES.glob("bad-*.jsonl")} == RULES.keys() | without
+
+
+@pytest.mark.parametrize("together", [5, 10_000])
+@pytest.mark.parametrize("name", ["good-bounds-set-by-the-run", *sorted(RULES)])
+def test_the_verdict_does_not_depend_on_how_many_ops_come_at_a_time(
+    name: str, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("checker.verdict.TOGETHER", together)
+    path = HISTORIES / f"{name}.jsonl"
+    verdicts = []
+    for at_a_time in (1, 3, 7, 1000):
+        history = read(path)
+        ops = list(history)
+        checking = Checking(knowledge_ends(history))
+        for begin in range(0, len(ops), at_a_time):
+            checking.feed(copy.deepcopy(ops[begin : begin + at_a_time]))
+        verdicts.append(checking.finish(history).to_dict())
+    assert all(verdict == verdicts[0] for verdict in verdicts)
 
 
 def test_an_ack_that_nobody_can_read_is_not_held_against_a_leader(tmp_path: Path) -> None:
