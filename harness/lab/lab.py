@@ -130,7 +130,8 @@ class Lab:
                     process.wait(DOWN_DEADLINE_S)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait()
+                    with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for the disk, and is the kernel's
+                        process.wait(DOWN_DEADLINE_S)
                 raise
         return lab
 
