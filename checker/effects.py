@@ -107,8 +107,11 @@ class Effects:
 
     def on_any(self, effects: int) -> int:
         """Whom these effects hit in any way that is not of a link, as if they were down by it."""
-        n = len(self.hosts)
-        return (effects | effects >> n | effects >> 2 * n | effects >> 3 * n) & self.downs
+        hit = effects
+        for _ in ON_HOSTS[1:]:
+            effects >>= len(self.hosts)
+            hit |= effects
+        return hit & self.downs
 
     def hosts_down(self, effects: int) -> list[str]:
         """The hosts that are down by these effects."""
