@@ -64,13 +64,16 @@ Example:
 from __future__ import annotations
 
 import bisect
+import contextlib
+import gzip
 import io
 import os
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, cast
 
 import msgspec
 
@@ -83,11 +86,17 @@ REORDER_WINDOW_NS = 120 * 1_000_000_000
 REORDER_OPS_MAX = 100_000
 """The most ops held back for sorting.  Only what servers and the nemesis report is sorted: a minute of it is ~2,000."""
 
+NAMES = ("history.jsonl", "history.jsonl.gz")
+"""Of a run's history in its folder; the second is what a campaign makes of that of a run that passed."""
+
 _CHUNK_BYTES = 1 << 15
 """The ops of so much text fit into a processor's cache: they are read while they are in it."""
 
 Process = int | str
 """Whose op it is: a client's number, or a name."""
+
+NO_OP = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `decode` raises; the last one where brackets are nested thousands deep."""
 
 OpType = Literal["invoke", "ok", "fail", "info"]
 
@@ -245,11 +254,7 @@ class History(Iterable[Op]):
     def chunks(self) -> Iterator[list[Op]]:
         """The same ops, some hundreds at a time: what is fastest to loop over."""
         self.notes, self.cut, self.missing = [], False, 0
-        try:
-            file = self.path.open("rb", buffering=0)
-        except OSError as error:
-            raise HistoryError(self.path, None, f"cannot be read: {error.strerror}") from None
-        with file:
+        with self.open() as file:
             line, after, tail = 1, -1, b""
             while chunk := self._read(file):
                 end = chunk.rfind(b"\n") + 1
@@ -271,11 +276,41 @@ class History(Iterable[Op]):
                 self._check_indexes(ops, after, line)
                 yield ops
 
-    def _read(self, file: IO[bytes]) -> bytes:
+    def open(self) -> IO[bytes]:
+        """The history's text, from its beginning; unpacked, where a campaign packed it."""
         try:
-            return file.read(_CHUNK_BYTES)
+            if self.path.suffix == ".gz":
+                return cast(IO[bytes], gzip.open(self.path))
+            return self.path.open("rb", buffering=0)
+        except OSError as error:
+            raise HistoryError(self.path, None, f"cannot be read: {error.strerror}") from None
+
+    def _read(self, file: IO[bytes], size: int = _CHUNK_BYTES) -> bytes:
+        try:
+            return file.read(size)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise HistoryError(self.path, None, f"cannot be unpacked: {error}") from None
         except OSError as error:  # a disk that fails, a network file system that is gone
             raise HistoryError(self.path, None, f"cannot be read: {error.strerror}") from None
+
+    def last(self) -> Op | None:
+        """The last op, as far as one is whole and not far from the file's end.  Raises OSError, HistoryError."""
+        with self.open() as file:
+            if self.path.suffix == ".gz":
+                size = sum(map(len, iter(lambda: self._read(file, 1 << 20), b"")))
+            else:
+                size = file.seek(0, 2)
+            length = 1 << 16
+            while size:
+                file.seek(max(0, size - length))
+                lines = self._read(file, length).split(b"\n")
+                for line in reversed(lines if length >= size else lines[1:]):
+                    with contextlib.suppress(*NO_OP):
+                        return decode(line)
+                if length >= size or length > 2 * LINE_BYTES_MAX:
+                    break
+                length *= 4
+        return None
 
     def _decode(self, whole: bytes, first_line: int) -> list[Op]:
         try:
@@ -283,7 +318,7 @@ class History(Iterable[Op]):
             # decode_lines passes over blank lines.  To count them this way takes half as long as `whole.count(b"\n")`.
             if len(ops) == len(io.BytesIO(whole).readlines()):
                 return ops
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_OP:
             pass  # find the line, or the field that is new to us
         return [self._decode_line(text, first_line + n) for n, text in enumerate(whole[:-1].split(b"\n"))]
 
@@ -292,13 +327,13 @@ class History(Iterable[Op]):
             raise HistoryError(self.path, line, "the line is empty; every line is one op")
         try:
             return decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NO_OP as error:
             raise HistoryError(self.path, line, f"not an op: {error}") from None
 
     def _decode_last(self, tail: bytes, line: int) -> list[Op]:
         try:
             return [decode(tail)]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except NO_OP:
             self.cut = True
             self.notes.append(f"line {line} is cut ({len(tail)} bytes of it are there) and was left out")
             return []
@@ -336,13 +371,18 @@ def read(path: str | Path) -> History:
 
 
 def locate(path: str | Path) -> Path:
-    """The history that `path` means: the file itself, or `history.jsonl` in that folder."""
+    """The history that `path` means: the file itself, or `history.jsonl` (or `history.jsonl.gz`) in that folder."""
     path = Path(path)
     if path.is_dir():
-        path = path / "history.jsonl"
-        if not path.exists():
-            raise HistoryError(path, None, "there is no history in this folder; give a run's folder or a history file")
-    elif not path.exists():
+        folder = path
+        for name in NAMES:
+            if (folder / name).exists():
+                return folder / name
+        if (folder / "campaign.jsonl").exists():
+            raise HistoryError(folder, None, "this is the folder of a campaign; give one of its runs, below `runs`")
+        path = folder / NAMES[0]
+        raise HistoryError(path, None, "there is no history in this folder; give a run's folder or a history file")
+    if not path.exists():
         raise HistoryError(path, None, "no such file; give a run's folder or a history file")
     return path
 

@@ -36,7 +36,7 @@ from checker.convergence import Convergence
 from checker.epochs import Epochs
 from checker.evidence import Evidence
 from checker.fitness import FOR_EVER, World
-from checker.history import History, HistoryError, Op, Ordered, decode, read
+from checker.history import History, HistoryError, Op, Ordered, read
 from checker.partial_connectivity import PartialConnectivity
 from checker.promise import Checker, Result, Valid, Violation, seconds
 from checker.stepping_down import SteppingDown
@@ -121,24 +121,8 @@ def check(path: str | Path) -> Verdict:
 
 def knowledge_ends(history: History) -> int:
     """The run time, in ns, from which on silence proves nothing: 30 s before the last op, if that is not an `end`."""
-    tail = b""
-    with history.path.open("rb") as file:
-        size = file.seek(0, 2)
-        length = 1 << 16
-        while size:
-            file.seek(max(0, size - length))
-            tail = file.read(length)
-            lines = tail.split(b"\n")
-            for line in reversed(lines if length >= size else lines[1:]):
-                try:
-                    op = decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue
-                return FOR_EVER if op.f == "end" else op.time - IN_FLIGHT_NS
-            if length >= size or length > (1 << 25):
-                break
-            length *= 4
-    return FOR_EVER
+    op = history.last()
+    return FOR_EVER if op is None or op.f == "end" else op.time - IN_FLIGHT_NS
 
 
 class Checking:

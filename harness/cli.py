@@ -120,6 +120,10 @@ def _exit_code(arguments: list[str] | None) -> int:  # noqa: PLR0911 - an exit c
     except (KeyboardInterrupt, click.Abort):
         print("onethrone: interrupted", file=sys.stderr)
         return HARNESS_FAILED
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # which click makes a 1 of, and that is a broken promise's
+            return HARNESS_FAILED
+        raise
     except BrokenPipeError:
         # Whoever read our output has gone (`onethrone check | head`); Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,7 @@ from harness.errors import HarnessError, UsageError
 from harness.export.edn import edn
 from harness.export.perfetto import perfetto
 from harness.export.shiviz import shiviz
+from harness.options import Seconds
 from harness.replay.messages import Message
 
 FORMATS = ("edn", "perfetto", "shiviz")
@@ -28,8 +29,8 @@ _FOR_EVER = 1 << 62
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="The format.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write it there instead of to standard output.")
-@click.option("--since", type=click.FloatRange(min=0), help="shiviz: from this second of the run on.")
-@click.option("--until", type=click.FloatRange(min=0), help="shiviz: up to this second of the run.")
+@click.option("--since", type=Seconds(min=0), help="shiviz: from this second of the run on.")
+@click.option("--until", type=Seconds(min=0), help="shiviz: up to this second of the run.")
 def export(run: Path, form: str, out: Path | None, since: float | None, until: float | None) -> None:
     """Give out a run in the format of another tool.
 
@@ -56,8 +57,10 @@ def export(run: Path, form: str, out: Path | None, since: float | None, until: f
     except BrokenPipeError:
         raise  # the reader has seen enough
     except OSError as error:
-        where = str(out or "standard output")
-        raise HarnessError(f"{where}: the export cannot be written: {error.strerror}") from None
+        if out is not None:
+            why = f"the export cannot be written: {error.strerror}"
+            raise UsageError(why, where=str(out), remedy="Choose another place with --out.") from None
+        raise HarnessError(f"standard output: the export cannot be written: {error.strerror}") from None
 
 
 def _perfetto(run: Path) -> Iterator[str]:

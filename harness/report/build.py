@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from checker.history import Op, read
+from checker.history import NAMES, Op, read
 from harness.report import elections
 from harness.report.broken import BOUND, VIOLATIONS_MAX, Judged, broken, led_to, promise, sentence, violations_of
 from harness.report.clients import Clients
@@ -131,7 +131,7 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
     run = _run(found)
     promises = [promise(result, run["formula"]) for result in results]
     violations = violations_of(results, proofs, {f.id: f for f in faults})
-    folder = history if history.is_dir() else history.parent if history.name == "history.jsonl" else None
+    folder = history if history.is_dir() else history.parent if history.name in NAMES else None
     times = [v["time"] for v in violations if v["time"] is not None]
     names = [host["name"] for host in hosts]
     messages, said_of_messages = exchanged(folder, names, times)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from checker.history import HistoryError, locate
+from checker.history import NAMES, HistoryError, locate
 from harness.errors import UsageError
 from harness.report.page import write_report
 
@@ -17,7 +17,7 @@ def report_path(path: Path) -> Path:
     """Where the report of `path` goes: into a run's folder; beside a bare history, under the history's name."""
     if path.is_dir():
         return path / "report.html"
-    return path.with_name("report.html" if path.name == "history.jsonl" else f"{path.stem}.html")
+    return path.with_name("report.html" if path.name in NAMES else f"{path.stem}.html")
 
 
 def rerun_command(path: Path) -> str:

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from harness.errors import HarnessError, UsageError
+from harness.options import Seconds
 from harness.simulator import ensembles
 from harness.simulator.campaign import LISTED_MAX, Campaign, Spec, Tally, wilson
 from harness.simulator.catalogue import SIZES, Found, find, search
@@ -43,7 +44,7 @@ _MAX_SEED = 2**31 - 1
 )
 @click.option("--groups", metavar="1,2,3/4,5,6/7,8,9", help="Hierarchical quorums: the groups' sids.")
 @click.option("--weights", metavar="4=2,9=0", help="Hierarchical quorums: weights other than 1.")
-@click.option("--time-limit", type=click.FloatRange(20, 86400), help="Simulated seconds of each seed's own schedule.")
+@click.option("--time-limit", type=Seconds(20, 86400), help="Simulated seconds of each seed's own schedule.")
 @click.option(
     "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="These faults: a schedule, or a run's folder."
 )

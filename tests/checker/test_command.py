@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,38 @@ def test_bytes_of_no_text_at_the_end_are_an_error_with_the_line(tmp_path: Path) 
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert result.exit_code == 254
     assert "not an op: " in result.stderr
+
+
+@pytest.mark.parametrize("name", ["good-run", "bad-two-leaders-in-one-epoch", "unknown-cut-off"])
+def test_a_packed_history_has_the_same_verdict(name: str, tmp_path: Path) -> None:
+    text = (HISTORIES / f"{name}.jsonl").read_bytes()
+    (tmp_path / "history.jsonl.gz").write_bytes(gzip.compress(text))
+    packed = CliRunner().invoke(command, ["--json", str(tmp_path)])
+    plain = CliRunner().invoke(command, ["--json", str(HISTORIES / f"{name}.jsonl")])
+    assert packed.exit_code == plain.exit_code
+    assert json.loads(packed.stdout)["results"] == json.loads(plain.stdout)["results"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda packed: packed[:-30], lambda packed: b"no" + packed, lambda packed: packed[:9]]
+)
+def test_a_packed_history_that_is_spoilt_is_an_error(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl.gz").write_bytes(spoil(gzip.compress((HISTORIES / "good-run.jsonl").read_bytes())))
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 254, result.output
+    assert f"{tmp_path}/history.jsonl.gz: cannot be unpacked: " in result.stderr
+
+
+def test_the_folder_of_a_campaign_is_an_error_that_says_where_its_runs_are(tmp_path: Path) -> None:
+    (tmp_path / "campaign.jsonl").touch()
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 254
+    assert "give one of its runs, below `runs`" in result.stderr
+
+
+def test_brackets_nested_thousands_deep_are_an_error_with_its_line(tmp_path: Path) -> None:
+    deep = '{"index":1,"value":' + "[" * 50_000 + "]" * 50_000 + "}\n"
+    (tmp_path / "history.jsonl").write_text((HISTORIES / "good-run.jsonl").read_text().splitlines()[0] + "\n" + deep)
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 254, result.output
+    assert f"{tmp_path}/history.jsonl:2: not an op: " in result.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -383,6 +385,7 @@ def test_a_file_is_there_whole_or_not_at_all(run: Path, tmp_path: Path) -> None:
         (["bare.jsonl", "--to", "shiviz"], "no host's folder in it has a journal.jsonl"),
         (["bare.jsonl", "--to", "edn", "--since", "1"], "--since and --until are for shiviz"),
         (["bare.jsonl", "--to", "shiviz", "--since", "2", "--until", "1"], "--since 2 is after --until 1"),
+        (["bare.jsonl", "--to", "edn", "--out", "."], ".: the export cannot be written: Is a directory"),
         (
             ["bare.jsonl", "--to", "edn", "--out", "no/such/folder"],
             "no/such/folder: the export cannot be written: No such",
@@ -398,6 +401,31 @@ def test_what_cannot_be_exported_is_said_in_one_line(
     assert done.exit_code == 1  # the command's own code is made of the error by harness.cli
     assert says in str(done.exception)
     assert done.stdout == ""
+
+
+def test_what_is_no_number_of_seconds_is_refused() -> None:
+    done = exported("run", "--to", "shiviz", "--since", "nan")
+    assert done.exit_code == 2
+    assert "nan is not a number of seconds" in done.stderr
+
+
+def test_a_reader_who_has_seen_enough_is_no_broken_promise(run: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from harness.cli import main; raise SystemExit(main())",
+        "export",
+        str(run),
+        "--to",
+        "edn",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 255
 
 
 def test_ops_are_let_go_as_they_come() -> None:
