@@ -228,7 +228,15 @@ KINDS: dict[str, Kind] = {
             {},
             _down,
         ),
-        Kind("pause", "The server is stopped where it is (SIGSTOP); it continues at the end.", "", False, {}, _paused),
+        Kind(
+            "pause",
+            "The server is stopped where it is (SIGSTOP), or, if it is down, as soon as it starts; it continues at the "
+            "end.",
+            "",
+            False,
+            {},
+            _paused,
+        ),
         Kind(
             "clock",
             "The server's own clock, wall and monotonic, jumps ahead, runs at another rate, strobes (stands still and "
