@@ -18,8 +18,11 @@ Example: `Campaign(Spec(), range(1000), jobs=2).run()` is a thousand chaotic min
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import signal
+import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -27,6 +30,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NamedTuple
 
 from checker.promise import Valid
@@ -179,6 +183,24 @@ class Tally:
             del self.failing[LISTED_MAX:]
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a campaign as Ctrl-C does, where this thread may say so: what was counted is told."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Campaign:
     """One campaign.  `run` returns when all seeds are done, the time is up, or it is interrupted."""
 
@@ -209,23 +231,24 @@ class Campaign:
         began = heard = time.monotonic()
         pool = make_pool(self._workers, self._scheduler)
         try:
-            while True:
-                time_is_up = time.monotonic() - began >= self._until_s
-                if not self._hand_out(pool.executor, time_is_up) and not self._under_way:
-                    break
-                done, _ = wait(self._under_way, timeout=0.5, return_when=FIRST_COMPLETED)
-                broken = False
-                for future in done:
-                    broken |= self._take(future, self._under_way.pop(future))
-                if broken:
-                    pool = self._replace(pool)
-                if done:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > SILENCE_S:
-                    pool.check()
-                    heard = time.monotonic()
-                tally.wall_s = time.monotonic() - began
-                self._watch(tally)
+            with _ended_by_signals():
+                while True:
+                    time_is_up = time.monotonic() - began >= self._until_s
+                    if not self._hand_out(pool.executor, time_is_up) and not self._under_way:
+                        break
+                    done, _ = wait(self._under_way, timeout=0.5, return_when=FIRST_COMPLETED)
+                    broken = False
+                    for future in done:
+                        broken |= self._take(future, self._under_way.pop(future))
+                    if broken:
+                        pool = self._replace(pool)
+                    if done:
+                        heard = time.monotonic()
+                    elif time.monotonic() - heard > SILENCE_S:
+                        pool.check()
+                        heard = time.monotonic()
+                    tally.wall_s = time.monotonic() - began
+                    self._watch(tally)
         except KeyboardInterrupt:
             tally.troubles.append("it was interrupted")
         except ClusterGone as error:

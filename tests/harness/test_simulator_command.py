@@ -117,14 +117,20 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
 # ---- interrupted -----------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_campaign_prints_what_it_has_counted_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_campaign_prints_what_it_has_counted_and_leaves_no_process(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     words = ["simulate", "--seeds", "0:100000", "--servers", "3", "--jobs", "2", "--results", str(tmp_path)]
     errors = tmp_path / "stderr"
     with errors.open("w") as stderr:
         process = subprocess.Popen([*ONETHRONE, *words], stdout=subprocess.PIPE, stderr=stderr, start_new_session=True)
         try:
             _until(lambda: re.search(r"\b[1-9]\d* of 100000 seeds", errors.read_text()) is not None)
-            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: everybody in the foreground gets it
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)  # as Ctrl-C does: everybody in the foreground gets it
+            else:
+                process.terminate()
             said, _ = process.communicate(timeout=DEADLINE_S)
         finally:
             process.kill()
