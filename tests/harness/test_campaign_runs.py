@@ -326,6 +326,25 @@ def test_bad_words_are_refused_in_one_line(
     assert reason in said
 
 
+@pytest.mark.parametrize(("left", "what"), [("runs/s00001/seeds.jsonl", "runs"), ("summary.json", "summary.json")])
+@pytest.mark.parametrize("text", ["", '{"at":1,"what":"ses'])
+def test_an_emptied_journal_is_not_gone_on_with_where_there_are_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: str, what: str, text: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "campaign.toml").write_text(QUICK)
+    (tmp_path / "campaign.jsonl").write_text(text)
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("dear")
+    code, said = told(capsys, "--resume", tmp_path, "--for", "1s")
+    assert code == 254
+    assert f"{tmp_path}/campaign.jsonl: the journal is empty, though there are" in said
+    assert what in said
+    assert "Put the journal back" in said
+    assert (tmp_path / left).read_text() == "dear"
+    assert (tmp_path / "campaign.jsonl").read_text() == text
+
+
 def test_hosts_that_are_gone_are_a_failure_of_the_harness_and_the_simulator_goes_on(tmp_path: Path) -> None:
     (tmp_path / "ssh_config").write_text("Host *\n  ProxyCommand false\n  ConnectTimeout 2\n")
     plan = QUICK.replace("ensembles = []", 'ensembles = ["gone1,gone2,gone3"]\nssh_config = "ssh_config"')
