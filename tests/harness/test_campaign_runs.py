@@ -309,6 +309,8 @@ def test_init_writes_a_plan_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (("--init", "--resume"), "give one of them"),
         (("{tmp}/nowhere.toml",), "there is no such plan"),
         (("--for", "8"), "not a length of time"),
+        (("{tmp}/night.toml", "--results", "{tmp}/results", "--for", ""), "--for: '' is not a length of time"),
+        (("--resume", "{tmp}/begun", "--for", ""), "--for: '' is not a length of time"),
         (("{tmp}/night.toml", "--results", "{tmp}/night.toml/x"), "no run can be kept there"),
         (("--resume", "{tmp}/changed"), "campaign.jsonl:2"),
     ],
@@ -317,8 +319,11 @@ def test_bad_words_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "night.toml").write_text(QUICK)
-    changed = tmp_path / "changed"
+    changed, begun = tmp_path / "changed", tmp_path / "begun"
     changed.mkdir()
+    begun.mkdir()
+    (begun / "campaign.toml").write_text(QUICK)
+    (begun / "campaign.jsonl").write_text('{"at":1,"what":"session"}\n')
     (changed / "campaign.toml").write_text(QUICK)
     (changed / "campaign.jsonl").write_text('{"at":1,"what":"session"}\n{"at":2,"what":"count","id":"s1","runs":{}}\n')
     code, said = told(capsys, *(word.format(tmp=tmp_path) for word in words))
