@@ -23,7 +23,12 @@ HARNESS_FAILED = 255
 )
 @click.option("--hosts", metavar="lab:N|A,B,C", help="How many hosts to make here, or the names of hosts that exist.")
 @click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds from calm to the last act.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
+    " settings.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, plans.MAX_SEED), help="Draws the schedule; without it a new one is chosen."
 )
