@@ -23,7 +23,12 @@ HARNESS_FAILED = 255
 )
 @click.option("--hosts", metavar="lab:N|A,B,C", help="How many hosts to make here, or the names of hosts that exist.")
 @click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds from calm to the last act.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
+    " settings.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, plans.MAX_SEED), help="Draws the schedule; without it a new one is chosen."
 )
@@ -90,7 +95,7 @@ def run(
     plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
     if bug is not None:
         plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug=bug))
-    plan = plan.replace(name=name or plan.name or system or plan.system, system=system or plan.system)
+    plan = plan.replace(name=_name(name) or plan.name or system or plan.system, system=system or plan.system)
     plans.check(plan, str(plan_path or "onethrone run"))
 
     outcome = carry_out(plan, results, Progress(quiet=quiet))
@@ -110,6 +115,12 @@ def _hosts(words: str, hosts: plans.Hosts) -> plans.Hosts:
     if not names or any(":" in name for name in names):
         raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
     return msgspec.structs.replace(hosts, lab=0, names=names)
+
+
+def _name(name: str | None) -> str | None:
+    if name == "":  # an unset variable of a shell
+        raise UsageError("it is empty", where="--name", remedy="Give a name, or leave --name out.")
+    return name
 
 
 def _schedule_file(path: Path) -> Path:

@@ -167,7 +167,7 @@ def decode(document: dict[str, Any], kind: type[Table], problems: list[str], at:
     for key, value in document.items():
         here = f"[{at}] {key}" if at else key
         if key not in hints:
-            problems.append(f"{here}: there is no such key{did_you_mean(key, hints)}")
+            problems.append(f"{here}: there is no such key{_belongs(key, hints) or did_you_mean(key, hints)}")
             continue
         hint = hints[key]
         within = f"{at}.{key}" if at else key
@@ -183,6 +183,12 @@ def decode(document: dict[str, Any], kind: type[Table], problems: list[str], at:
             except msgspec.ValidationError as error:
                 problems.append(f"{here}: {error}")
     return None if len(problems) > before else kind(**parts)
+
+
+def _belongs(key: str, hints: dict[str, Any]) -> str:
+    """Into which of the tables a key belongs that was given beside them, as the end of a sentence; empty: into none."""
+    tables = [name for name, hint in hints.items() if _is_table(hint) and key in hint.__struct_fields__]
+    return f"; it belongs into {' or '.join(f'{name} = {{ {key} = ... }}' for name in tables)}" if tables else ""
 
 
 def _is_table(hint: Any) -> bool:

@@ -2,6 +2,7 @@
 
 The order of things:
 
+    schedule read, or drawn for a try   ->  refused if there is no time for it, before anything is made
     hosts up, looked at, connected      ->  schedule drawn (or taken) and refused if a host cannot do it
     history begun with the op `run`     ->  injectors up, servers started, a first leader seen
     calm, storm, act one, act two       ->  the conductor, while the workload writes and reads
@@ -24,7 +25,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -52,6 +53,7 @@ from harness.watch import screen
 from harness.workload import Workload
 from nemesis import schedule as schedules
 from nemesis import storm
+from nemesis.faults import KINDS
 from nemesis.schedule import Schedule, ScheduleError
 
 SCHEMA = 1
@@ -91,10 +93,13 @@ class Outcome:
 def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
     """Carry the plan out and judge what was seen.
 
-    UsageError: the plan cannot be carried out on these hosts; no folder is left then, nor of a run that was interrupted
-    before its history began.  A harness that fails once it has is no error here: the outcome says so in `failure`,
-    beside the verdict on what there is.
+    UsageError: the plan cannot be carried out, which is said before anything is made, or not on these hosts; no folder
+    is left then, nor of a run that was interrupted before its history began.  A harness that fails once it has is no
+    error here: the outcome says so in `failure`, beside the verdict on what there is.
     """
+    given = given_schedule(plan)
+    if given is None:  # whatever the hosts will be able to do, its times are the same
+        draw(plan, run_value(plan, {}), {kind.needs for kind in KINDS.values()})
     folder = folders.create(results, plan.name)
     failure = ""
     with LogFile(folder.log), _interruptible():
@@ -102,7 +107,7 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> Outcome:
         progress.say(f"this run is kept in {folder.path}")
         try:
             with screen.view(folder.history, folder.schedule, progress):
-                _Run(plan, folder, progress).carry_out()
+                _Run(plan, folder, progress).carry_out(given)
         except (HarnessError, KeyboardInterrupt) as error:
             if not folder.history.exists():
                 if isinstance(error, KeyboardInterrupt):
@@ -144,10 +149,9 @@ class _Run:
         self.progress = progress
         self.names = host_names(plan)
 
-    def carry_out(self) -> None:
-        given = self.given_schedule()
+    def carry_out(self, given: Schedule | None) -> None:
         with cluster(self.plan, self.progress) as hosts:
-            value = self.run_value(hosts)
+            value = run_value(self.plan, hosts.addresses)
             schedule = self.schedule(given, hosts, value)
             schedule.save(self.folder.schedule)
             directory = f"{self.plan.hosts.directory}/{self.folder.path.parent.name}-{self.folder.path.name}"
@@ -167,90 +171,18 @@ class _Run:
             finally:
                 record.close()
 
-    def given_schedule(self) -> Schedule | None:
-        """The plan's schedule, if it names one: read before anything is done to a host."""
-        try:
-            return schedules.load(Path(self.plan.nemesis.schedule)) if self.plan.nemesis.schedule else None
-        except ScheduleError as error:
-            raise UsageError(str(error)) from None
-
     def schedule(self, given: Schedule | None, hosts: Cluster, value: dict[str, Any]) -> Schedule:
-        """The schedule that is given, or one drawn from the seed; refused if a host cannot do a fault of it.
-
-        An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
-        """
-        ensemble = self.plan.ensemble
-        run = msgspec.convert(value, values.Run)
-        bound_s = bound_ns(run) / 1e9
-        try:
-            if given is not None:
-                schedule = given
-            else:
-                able = {
-                    ability
-                    for ability in next(iter(hosts.abilities.values()))
-                    if not any(found.get(ability, "unknown") for found in hosts.abilities.values())
-                }
-                schedule = storm.draw(
-                    self.plan.seed,
-                    len(self.names) - len(self.plan.ensemble.observers),
-                    self.plan.time.limit_s,
-                    abilities=able,
-                    kinds=self.plan.nemesis.kinds,
-                    detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
-                    act_s=round(4 / 3 * bound_s, 3),
-                    spared=run.quorums().spared(),
-                )
-        except ScheduleError as error:
-            raise UsageError(str(error)) from None
+        """The schedule that is given, or one drawn from the seed; refused if a host cannot do a fault of it."""
+        able = {
+            ability
+            for ability in next(iter(hosts.abilities.values()))
+            if not any(found.get(ability, "unknown") for found in hosts.abilities.values())
+        }
+        schedule = draw(self.plan, value, able) if given is None else given
         refusals = schedule.refusals(hosts.abilities)
         if refusals:
             raise UsageError("; ".join(refusals), where="schedule", remedy="Leave these kinds out with --kinds.")
         return schedule
-
-    def run_value(self, hosts: Cluster) -> dict[str, Any]:
-        """The value of the op `run`: what a checker and a reader must know beforehand."""
-        plan, ensemble = self.plan, self.plan.ensemble
-        sids = {name: sid for sid, name in enumerate(self.names, 1)}
-        bounds = {
-            name: value
-            for name, value in (
-                ("convergence_s", plan.bounds.convergence_s),
-                ("stepping_down_s", plan.bounds.stepping_down_s),
-            )
-            if value
-        }
-        quorum: dict[str, Any] = {"kind": "majority"}
-        if ensemble.groups:
-            quorum = {
-                "kind": "hierarchical",
-                "groups": {str(n): [sids[name] for name in group] for n, group in enumerate(ensemble.groups, 1)},
-                "weights": {str(sids[name]): weight for name, weight in ensemble.weights.items()},
-            }
-        return {
-            "schema": SCHEMA,
-            "name": plan.name,
-            "seed": plan.seed,
-            "system": plan.system,
-            "bug": ensemble.bug or None,
-            "ensemble": {
-                name: {
-                    "sid": sid,
-                    "role": "observer" if name in ensemble.observers else "participant",
-                    "address": hosts.addresses[name][0],
-                }
-                for name, sid in sids.items()
-            },
-            "quorum": quorum,
-            "settings": {
-                "tick_ms": ensemble.tick_ms,
-                "init_limit": ensemble.init_limit,
-                "sync_limit": ensemble.sync_limit,
-                "max_notification_interval_ms": ensemble.max_notification_interval_ms,
-            },
-            "bounds": bounds,
-            "unjudged": list(UNJUDGED.get(plan.system, ())),
-        }
 
     def torment(
         self,
@@ -313,6 +245,80 @@ class _Run:
             "end",
             {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {}),
         )
+
+
+def given_schedule(plan: Plan) -> Schedule | None:
+    """The plan's schedule, if it names one.  Raises UsageError."""
+    try:
+        return schedules.load(Path(plan.nemesis.schedule)) if plan.nemesis.schedule else None
+    except ScheduleError as error:
+        raise UsageError(str(error)) from None
+
+
+def draw(plan: Plan, value: dict[str, Any], able: set[str]) -> Schedule:
+    """A schedule from the plan's seed, of faults that hosts with these abilities can do.  Raises UsageError.
+
+    An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
+    """
+    ensemble, run = plan.ensemble, msgspec.convert(value, values.Run)
+    try:
+        return storm.draw(
+            plan.seed,
+            len(host_names(plan)) - len(ensemble.observers),
+            plan.time.limit_s,
+            abilities=able,
+            kinds=plan.nemesis.kinds,
+            detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
+            act_s=round(4 / 3 * bound_ns(run) / 1e9, 3),
+            spared=run.quorums().spared(),
+        )
+    except ScheduleError as error:
+        raise UsageError(str(error)) from None
+
+
+def run_value(plan: Plan, addresses: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The value of the op `run`: what a checker and a reader must know beforehand."""
+    ensemble = plan.ensemble
+    sids = {name: sid for sid, name in enumerate(host_names(plan), 1)}
+    bounds = {
+        name: value
+        for name, value in (
+            ("convergence_s", plan.bounds.convergence_s),
+            ("stepping_down_s", plan.bounds.stepping_down_s),
+        )
+        if value
+    }
+    quorum: dict[str, Any] = {"kind": "majority"}
+    if ensemble.groups:
+        quorum = {
+            "kind": "hierarchical",
+            "groups": {str(n): [sids[name] for name in group] for n, group in enumerate(ensemble.groups, 1)},
+            "weights": {str(sids[name]): weight for name, weight in ensemble.weights.items()},
+        }
+    return {
+        "schema": SCHEMA,
+        "name": plan.name,
+        "seed": plan.seed,
+        "system": plan.system,
+        "bug": ensemble.bug or None,
+        "ensemble": {
+            name: {
+                "sid": sid,
+                "role": "observer" if name in ensemble.observers else "participant",
+                "address": addresses[name][0] if addresses else None,
+            }
+            for name, sid in sids.items()
+        },
+        "quorum": quorum,
+        "settings": {
+            "tick_ms": ensemble.tick_ms,
+            "init_limit": ensemble.init_limit,
+            "sync_limit": ensemble.sync_limit,
+            "max_notification_interval_ms": ensemble.max_notification_interval_ms,
+        },
+        "bounds": bounds,
+        "unjudged": list(UNJUDGED.get(plan.system, ())),
+    }
 
 
 def _first_line(error: str) -> str:

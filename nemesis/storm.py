@@ -146,14 +146,12 @@ def draw(
     _check_kinds(kinds, abilities)
     if servers < 3:
         raise ScheduleError(f"an ensemble of {servers} loses its quorum with any server; a schedule needs at least 3")
-    act = min(30.0, duration_s / 5) if act_s is None else act_s
-    calm = min(3.0, duration_s / 20)
-    core_at = duration_s - 2 * act
     fault_s = 1.2 * detect_s + 1.0
     bout_s = 0.4 + fault_s + settle_s
+    calm, core_at, act = _phases(duration_s, act_s)
     bouts = int((core_at - calm) / bout_s)
     if duration_s < MIN_DURATION_S or bouts < 1:
-        least = max(MIN_DURATION_S, calm + bout_s + 2 * act)
+        least = _least_s(bout_s, act_s)
         raise ScheduleError(
             f"{duration_s:g} s is too short for a storm and two acts of {act:g} s; take {least:g} s or more"
         )
@@ -188,6 +186,22 @@ def draw(
         all_at_s=round(core_at + act, 3),
         faults=tuple(msgspec.structs.replace(fault, id=f"f{index}") for index, fault in enumerate(drawn, 1)),
     )
+
+
+def _phases(duration_s: float, act_s: float | None) -> tuple[float, float, float]:
+    """When the calm and the storm are over, and how long an act is."""
+    act = min(30.0, duration_s / 5) if act_s is None else act_s
+    return min(3.0, duration_s / 20), duration_s - 2 * act, act
+
+
+def _least_s(bout_s: float, act_s: float | None) -> float:
+    """The shortest duration, in tenths of a second, that has room for one bout: the calm, too, grows with it."""
+    tenths = math.ceil(10 * max(MIN_DURATION_S, bout_s + 2 * (act_s or 0)))
+    while True:
+        calm, core_at, _ = _phases(tenths / 10, act_s)
+        if int((core_at - calm) / bout_s) >= 1:
+            return tenths / 10
+        tenths += 1
 
 
 class _Deck:

@@ -39,7 +39,7 @@ class Books:
     """Of the campaign in a folder; held by one controller at a time."""
 
     def __init__(self, folder: Path, plan: CampaignPlan, say: Callable[[str], None]) -> None:
-        """UsageError: another controller is at it, or the journal is broken."""
+        """UsageError: another controller is at it, or the journal is broken, or lost."""
         self.folder = folder
         self.plan = plan
         self.tally: Tally
@@ -52,6 +52,8 @@ class Books:
         self._say = say
         self._lock = _lock(folder)
         self.tally = add_up(folder) if (folder / journal.FILE).exists() else Tally()
+        if not self.tally.last_at:
+            _refuse_what_would_be_overwritten(folder)
         self._journal = Journal(folder)
 
     def open(self) -> None:
@@ -219,6 +221,19 @@ class Books:
                 shutil.rmtree(run, ignore_errors=True)
             left = outcomes.size_of(folder) if folder.exists() else 0
             self.note("thin", id=name, bytes=size - left)
+
+
+def _refuse_what_would_be_overwritten(folder: Path) -> None:
+    """Ids begin anew with an empty journal, and so would the folders of runs.  UsageError: there are results."""
+    runs = folder / "runs"
+    ran = runs.is_dir() and any(runs.iterdir())
+    if ran or (folder / "summary.json").exists():
+        what = "runs" if ran else "results (summary.json)"
+        raise UsageError(
+            f"the journal is empty, though there are {what}; to go on would overwrite them",
+            where=str(folder / journal.FILE),
+            remedy="Put the journal back from a copy, or begin a new campaign; what is there stays as it is.",
+        )
 
 
 def _lock(folder: Path) -> int:

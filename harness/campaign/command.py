@@ -48,7 +48,7 @@ def campaign(
         folder = _folder(path, results)
         plan = plans.load(folder / PLAN)
         tally = add_up(folder)
-        left_s = plans.seconds_of(length, "--for") if length else plan.length_s - tally.active_s
+        left_s = plan.length_s - tally.active_s if length is None else plans.seconds_of(length, "--for")
         del tally
     else:
         plan, left_s, folder = _begin(path, length, results)
@@ -62,9 +62,9 @@ def _begin(path: Path | None, length: str | None, results: Path) -> tuple[plans.
     from harness import folder as folders
 
     plan = plans.CampaignPlan() if path is None and not DEFAULT.exists() else plans.load(path or DEFAULT)
-    if length:
+    if length is not None:
         plan = msgspec.structs.replace(plan, length=length)
-    length_s = plans.seconds_of(plan.length, "--for" if length else "length")
+    length_s = plans.seconds_of(plan.length, "length" if length is None else "--for")
     made = folders.create(results.resolve(), plan.name)
     try:
         (made.path / "runs").mkdir()

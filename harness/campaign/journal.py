@@ -42,6 +42,7 @@ import msgspec
 from harness.errors import UsageError
 
 FILE = "campaign.jsonl"
+REMEDY = "It was changed or damaged: put it back from a copy, or begin a new campaign; the runs that are there stay."
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(dict[str, Any])
@@ -130,8 +131,9 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
                 return
             try:
                 yield _decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise UsageError(f"{path}:{number}: not an entry of a campaign's journal: {error}") from None
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                what = "this line is no entry of a campaign's journal, which is a JSON object"
+                raise UsageError(what, where=f"{path}:{number}", remedy=REMEDY) from None
 
 
 def job_of(entry: dict[str, Any]) -> Job:

@@ -94,7 +94,7 @@ def read(campaign: Path) -> Night:
     seen = 0
     states = {state for coverage in total.coverage.values() for state in coverage.states}
     for entry in journal.read(campaign):
-        job = tally.open[entry["id"]].job if entry["what"] == "count" else None
+        job = tally.under_way(entry).job if entry["what"] == "count" else None
         tally.feed(entry)
         if entry["what"] == "alive":
             alive.append((entry["at"], entry["rss_mb"]))

@@ -417,6 +417,12 @@ max_notification_interval_ms = 1000
 # name = "observed"
 # servers = [5]
 # ensemble = {{ observers = ["n5"], tick_ms = 300 }}
+# workload = {{ workers = 3, rate_per_s = 10.0 }}             # what clients do; the rate is of all together
+# bounds = {{ convergence_s = 0.0, stepping_down_s = 0.0 }}   # what the ensemble is held to; 0 is the formula
+#
+# [[settings]]                                                # a planted bug: its runs have to be found invalid
+# name = "planted"
+# ensemble = {{ bug = "half-quorum" }}
 #
 # [[settings]]
 # name = "zookeeper"

@@ -101,6 +101,10 @@ class Flown(msgspec.Struct):
     """Runs of the world since it was last found."""
 
 
+class Stray(ValueError):
+    """An entry that cannot follow those before it; the message says why."""
+
+
 class Tally:
     """Feed it every entry of a journal."""
 
@@ -146,19 +150,30 @@ class Tally:
         if what == "plan":
             self._plan(job_of(entry))
         elif what == "begin":
-            self.open[entry["id"]].begun = True
+            self.under_way(entry).begun = True
         elif what == "end":
-            job = self.open[entry["id"]]
+            job = self.under_way(entry)
             job.ended, job.code, job.why = True, entry["code"], entry["why"]
         elif what == "count":
-            self._count(self.open.pop(entry["id"]).job, entry, at)
+            job = self.under_way(entry)
+            del self.open[job.job.id]
+            self._count(job.job, entry, at)
         elif what == "thin":
+            if entry["id"] not in self.passing:
+                raise Stray(f"no entry before it counted {entry['id']} as a passing run that is kept")
             self.passing.remove(entry["id"])
             self.total.bytes -= entry["bytes"]
         elif what == "alive":
             self.rss_mb = max(self.rss_mb, entry["rss_mb"])
         elif what == "over":
             self.over = entry["why"]
+
+    def under_way(self, entry: dict[str, Any]) -> Open:
+        """The job that an entry is about.  Raises Stray."""
+        name = entry["id"]
+        if name not in self.open:
+            raise Stray(f"no entry before it began {name}, or {name} was counted already")
+        return self.open[name]
 
     def _plan(self, job: Job) -> None:
         self.open[job.id] = Open(job)
@@ -274,7 +289,13 @@ def add_up(folder: Path, entries: Iterable[dict[str, Any]] | None = None) -> Tal
     try:
         for line, entry in enumerate(entries if entries is not None else journal.read(folder), 1):  # noqa: B007
             tally.feed(entry)
-    except (KeyError, ValueError, TypeError, msgspec.ValidationError) as error:
-        where = f"{folder / journal.FILE}:{line}"
-        raise UsageError(f"{where}: this entry cannot follow those before it: {error!r}") from None
+    except (KeyError, ValueError, TypeError) as error:
+        what = f"this entry cannot follow those before it: {_why(error)}"
+        raise UsageError(what, where=f"{folder / journal.FILE}:{line}", remedy=journal.REMEDY) from None
     return tally
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]!r}"
+    return str(error) if isinstance(error, Stray) else "what a field of it says is not of the kind that belongs there"

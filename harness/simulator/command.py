@@ -89,10 +89,11 @@ def simulate_command(
       onethrone simulate --bug half-quorum --seeds 0:100
       onethrone simulate --bug all
     """
-    if seed is not None and (seeds or until):
+    many = seeds is not None or until is not None
+    if seed is not None and many:
         raise UsageError("--seed is one run; --seeds and --until are many", remedy="Give one or the other.")
     given = given_by(schedule) if schedule is not None else Given()
-    if seed is None and not seeds and not until:
+    if seed is None and not many:
         seed = given.seed
     settings = given.settings
     if observers is not None:
@@ -114,7 +115,7 @@ def simulate_command(
         raise UsageError(
             f"--bug {spec.bug}: there is no such bug", remedy=f"There are: {', '.join(bugs.names())}, all."
         )
-    if spec.bug == "all" and (seed is not None or until or scheduler):
+    if spec.bug == "all" and (seed is not None or until is not None or scheduler):
         raise UsageError("--bug all looks for each bug over --seeds on this machine: no --seed, --until, --scheduler")
     keeper = _Keeper(spec, given, results, name, schedule)
     try:
@@ -123,10 +124,10 @@ def simulate_command(
         progress = _Watch(quiet)
         workers = jobs or len(os.sched_getaffinity(0))
         sizes = (spec.servers,) if servers or given.schedule or settings != given.settings else SIZES
-        if spec.bug and spec.bug != "all" and not (seeds or until or scheduler):
+        if spec.bug and spec.bug != "all" and not (many or scheduler):
             return _one_bug(keeper, sizes, progress, as_json)
         if spec.bug == "all":
-            found = search(spec, _seeds(seeds) if seeds else range(_MAX_SEED), workers, progress.say, sizes)
+            found = search(spec, range(_MAX_SEED) if seeds is None else _seeds(seeds), workers, progress.say, sizes)
             click.echo(json.dumps(found.to_json()) if as_json else found.summary)
             return EXIT_CODES[found.valid]
         return _many(keeper, given, seeds, until, workers, scheduler or "", progress, as_json)
@@ -230,11 +231,11 @@ def _many(
     progress: _Watch,
     as_json: bool,
 ) -> int:
-    until_s = duration_s(until, "--until") if until else float("inf")
+    until_s = float("inf") if until is None else duration_s(until, "--until")
     if seeds is None:
-        seeds = "0:" if until else "0:100"
+        seeds = "0:100" if until is None else "0:"
     numbers = _seeds(seeds)
-    if isinstance(numbers, _Endless) and not until:
+    if isinstance(numbers, _Endless) and until is None:
         raise UsageError(f"--seeds {seeds} has no end", remedy="Give --seeds A:B, or how long with --until.")
     if scheduler:
         workers = _dask_workers(scheduler)

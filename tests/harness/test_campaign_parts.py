@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -206,6 +207,40 @@ def test_a_run_that_is_counted_twice_is_an_error_that_names_the_line(tmp_path: P
     books.write("count", id="h00001", runs={"valid": 1})
     with pytest.raises(UsageError, match=r"campaign\.jsonl:5"):
         add_up(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"at":4,"what":"count","id":"h00009","runs":{}}', "no entry before it began h00009"),
+        ('{"at":4,"what":"end","id":"h00009","code":0,"why":""}', "no entry before it began h00009"),
+        ('{"at":4,"what":"thin","id":"h00009","bytes":1}', "no entry before it counted h00009"),
+        ('{"at":4,"what":"end","id":"h00001","why":""}', "it has no 'code'"),
+        ('{"at":4,"what":"count","id":"h00001","runs":{"valid":"many"}}', "what a field of it says is not"),
+        ('{"at":4,"what":"begin","id":["h00001"]}', "what a field of it says is not"),
+        ('{"at":"x","what":"over","why":""}', "what a field of it says is not"),
+        ("garbage", "this line is no entry"),
+        ("[1]", "this line is no entry"),
+        ("\xff", "this line is no entry"),
+    ],
+)
+def test_a_damaged_journal_is_refused_in_words_with_the_line_and_what_to_do(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    books = Journal(tmp_path)
+    books.write("session", pid=1, length_s=1.0)
+    books.write("plan", job=msgspec.to_builtins(run_of(1)))
+    books.write("begin", id="h00001", pid=1)
+    books.close()
+    with (tmp_path / journal.FILE).open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    with pytest.raises(UsageError) as caught:
+        add_up(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / journal.FILE}:4: ")
+    assert reason in message
+    assert "put it back from a copy, or begin a new campaign" in message
+    assert not re.search(r"Error|malformed|`", message)
 
 
 def feed(*entries: tuple[str, dict[str, Any]]) -> Tally:

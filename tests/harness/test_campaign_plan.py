@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -22,6 +23,32 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_the_plan_with_comments_says_what_the_defaults_are(tmp_path: Path) -> None:
     assert load(write(tmp_path, TEMPLATE.format(path="night.toml"))) == CampaignPlan()
     assert load(write(tmp_path, "")) == CampaignPlan()
+
+
+def test_what_the_plan_with_comments_leaves_out_may_be_put_in(tmp_path: Path) -> None:
+    before, settings, after = re.split(r"(?m)(^# \[\[settings\]\](?:.*\n#)*.*\n)", TEMPLATE.format(path="night.toml"))
+    plan = load(write(tmp_path, before + re.sub(r"(?m)^# ?", "", settings) + after))
+    assert [setting.name for setting in plan.settings] == ["plain", "observed", "planted", "zookeeper"]
+    assert plan.setting("planted").ensemble.bug == "half-quorum"
+    for key in ("workload", "bounds"):
+        assert f"\n{key} = {{ " in re.sub(r"(?m)^# ?", "", settings)
+
+
+def test_the_plan_in_the_documentation_is_a_plan(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "campaigns.md").read_text(encoding="utf-8")
+    plan = load(write(tmp_path, re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[0]))
+    assert plan.setting("planted").ensemble.bug == "half-quorum"
+
+
+def test_a_key_that_belongs_into_a_table_of_a_setting_is_refused_with_the_table(tmp_path: Path) -> None:
+    text = "processes = 2\n[[settings]]\nbug = 'half-quorum'\nrate_per_s = 5.0\nconvergence_s = 9.0\n"
+    with pytest.raises(UsageError) as caught:
+        load(write(tmp_path, text))
+    message = str(caught.value)
+    assert "[settings 1] bug: there is no such key; it belongs into ensemble = { bug = ... }" in message
+    assert "rate_per_s: there is no such key; it belongs into workload = { rate_per_s = ... }" in message
+    assert "convergence_s: there is no such key; it belongs into bounds = { convergence_s = ... }" in message
+    assert "processes: there is no such key; it belongs into simulator = { processes = ... }" in message
 
 
 def test_a_plan_written_out_and_read_again_is_the_same_plan(tmp_path: Path) -> None:

@@ -309,6 +309,8 @@ def test_init_writes_a_plan_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (("--init", "--resume"), "give one of them"),
         (("{tmp}/nowhere.toml",), "there is no such plan"),
         (("--for", "8"), "not a length of time"),
+        (("{tmp}/night.toml", "--results", "{tmp}/results", "--for", ""), "--for: '' is not a length of time"),
+        (("--resume", "{tmp}/begun", "--for", ""), "--for: '' is not a length of time"),
         (("{tmp}/night.toml", "--results", "{tmp}/night.toml/x"), "no run can be kept there"),
         (("--resume", "{tmp}/changed"), "campaign.jsonl:2"),
     ],
@@ -317,13 +319,35 @@ def test_bad_words_are_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], reason: str
 ) -> None:
     (tmp_path / "night.toml").write_text(QUICK)
-    changed = tmp_path / "changed"
+    changed, begun = tmp_path / "changed", tmp_path / "begun"
     changed.mkdir()
+    begun.mkdir()
+    (begun / "campaign.toml").write_text(QUICK)
+    (begun / "campaign.jsonl").write_text('{"at":1,"what":"session"}\n')
     (changed / "campaign.toml").write_text(QUICK)
     (changed / "campaign.jsonl").write_text('{"at":1,"what":"session"}\n{"at":2,"what":"count","id":"s1","runs":{}}\n')
     code, said = told(capsys, *(word.format(tmp=tmp_path) for word in words))
     assert code == 254
     assert reason in said
+
+
+@pytest.mark.parametrize(("left", "what"), [("runs/s00001/seeds.jsonl", "runs"), ("summary.json", "summary.json")])
+@pytest.mark.parametrize("text", ["", '{"at":1,"what":"ses'])
+def test_an_emptied_journal_is_not_gone_on_with_where_there_are_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], left: str, what: str, text: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "campaign.toml").write_text(QUICK)
+    (tmp_path / "campaign.jsonl").write_text(text)
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("dear")
+    code, said = told(capsys, "--resume", tmp_path, "--for", "1s")
+    assert code == 254
+    assert f"{tmp_path}/campaign.jsonl: the journal is empty, though there are" in said
+    assert what in said
+    assert "Put the journal back" in said
+    assert (tmp_path / left).read_text() == "dear"
+    assert (tmp_path / "campaign.jsonl").read_text() == text
 
 
 def test_hosts_that_are_gone_are_a_failure_of_the_harness_and_the_simulator_goes_on(tmp_path: Path) -> None:

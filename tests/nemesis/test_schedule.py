@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_a_host_that_lacks_what_a_fault_needs_is_named_with_the_reason() -> None
     assert len(refused) == 1
     assert refused[0].startswith("n2 cannot do delay (f")
     assert refused[0].endswith("): this kernel has no netem")
+
+
+@pytest.mark.parametrize("act_s", [None, 0.0, 12.0, 40.0])
+@pytest.mark.parametrize("detect_s", [0.1, 1.5, 20.0])
+def test_the_duration_that_is_advised_to_who_gave_too_little_is_enough(act_s: float | None, detect_s: float) -> None:
+    with pytest.raises(ScheduleError) as caught:
+        draw(1, 5, 1.0, act_s=act_s, detect_s=detect_s)
+    least_s = float(re.findall(r"take (\S+) s or more", str(caught.value))[0])
+    assert draw(1, 5, least_s, act_s=act_s, detect_s=detect_s).faults
+    if least_s > 20:
+        with pytest.raises(ScheduleError):
+            draw(1, 5, least_s - 0.1, act_s=act_s, detect_s=detect_s)
 
 
 def test_too_short_or_too_small_is_refused_with_what_would_do() -> None:
