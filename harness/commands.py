@@ -12,6 +12,7 @@ import msgspec
 
 from harness import plan as plans
 from harness.errors import UsageError
+from harness.options import Seconds
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 HARNESS_FAILED = 255
@@ -25,7 +26,7 @@ HARNESS_FAILED = 255
 @click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
     " settings.",
 )
@@ -40,9 +41,7 @@ HARNESS_FAILED = 255
 @click.option("--name", help="The run's folder below the results; the system's name by default.")
 @click.option("--system", type=click.Choice(plans.SYSTEMS), help="What to torment.")
 @click.option("--bug", help="Plant this bug in every server: a test of the harness itself.")
-@click.option(
-    "--lease", type=click.FloatRange(min=1), help="Seconds that a host keeps its faults without its controller."
-)
+@click.option("--lease", type=Seconds(min=1), help="Seconds that a host keeps its faults without its controller.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the result.")
 def run(
