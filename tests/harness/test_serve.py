@@ -147,6 +147,22 @@ def test_sort_filter_and_search_are_in_the_address(server: Server) -> None:
     assert order("/?sort=nonsense&page=99999999999&page=x&order=%00") == ["invalid", "valid"]
 
 
+def test_seed_and_a_number_finds_the_runs_of_just_that_seed(server: Server, results: Path) -> None:
+    for seed, stamp in ((11, "20261127T200000Z"), (4, "20261111T110000Z"), (1103, "20261127T210000Z")):
+        verdict: dict[str, object] = {"valid": True, "summary": "It told 11 times 4.", "run": {"seed": seed}}
+        put_run(results, "seeds", stamp, results_json=verdict)
+
+    def found(q: str) -> list[str]:
+        return sorted(set(re.findall(r"/r/seeds/(\w+)", get(server, f"/?q={q}").body)))
+
+    assert found("seed+11") == ["20261127T200000Z"]
+    assert found("Seed+4+valid") == ["20261111T110000Z"]
+    assert found("seed+4+invalid") == []
+    assert found("seed+99") == []
+    assert found("1111T11") == ["20261111T110000Z"]
+    assert len(found("seed")) == 3  # while somebody still types
+
+
 def test_raw_files_are_text_and_only_a_runs_own_report_is_html(server: Server, results: Path) -> None:
     run = results / "nightly" / "20261127T180000Z"
     (run / "n1" / "report.html").write_text("<script>alert(1)</script>")
