@@ -521,6 +521,19 @@ def test_ctrl_c_ends_it_cleanly_and_a_port_in_use_is_an_error_that_says_so(resul
         running.wait()
 
 
+def test_a_file_in_place_of_the_results_folder_is_called_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text("")
+    ended = subprocess.run(
+        [*ONETHRONE, "--results", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 254
+    assert f"--results {file}: it is a file, not a folder" in ended.stderr
+    assert "Give the folder" in ended.stderr
+    assert "no such" not in ended.stderr
+    assert "onethrone run" not in ended.stderr
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     ended = subprocess.run(
         [*ONETHRONE, "--results", str(tmp_path / "no")], capture_output=True, text=True, timeout=60, check=False
