@@ -97,17 +97,23 @@ def _run_folders(results: Path) -> Iterator[Path]:
     """`latest`, each name's `latest`, and then the folders by their times."""
     stamps: list[tuple[str, Path]] = []
     try:
-        if (results / "latest").exists():
+        if (results / "latest").exists() and not _is_campaign(results / "latest"):
             yield results / "latest"
         for name in sorted(os.scandir(results), key=lambda entry: entry.name):
             if name.is_dir(follow_symlinks=False):
-                yield from [results / name.name / "latest"] if (results / name.name / "latest").exists() else []
+                latest = results / name.name / "latest"
+                yield from [latest] if latest.exists() and not _is_campaign(latest) else []
                 stamps += [(entry.name, Path(entry.path)) for entry in os.scandir(name) if not entry.is_symlink()]
             if len(stamps) > FOLDERS_MAX:
                 break
     except OSError:
         return
-    yield from (path for _, path in sorted(stamps, reverse=True) if path.is_dir())
+    yield from (path for _, path in sorted(stamps, reverse=True) if path.is_dir() and not _is_campaign(path))
+
+
+def _is_campaign(folder: Path) -> bool:
+    """Commands take runs; one of a campaign's runs is further below."""
+    return (folder / "campaign.jsonl").exists()
 
 
 COMPLETERS: dict[str, Completer] = {

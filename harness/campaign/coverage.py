@@ -76,6 +76,11 @@ class Stretch(msgspec.Struct, array_like=True):
     """When it began, in seconds of the run."""
     run: str = ""
     """Where it was seen; filled in by who knows."""
+    setting: str = ""
+    mix: str = ""
+    servers: int = 0
+    seed: int = 0
+    """Of a simulated run, which leaves no folder: with these it can be had again."""
 
 
 class Lengths(msgspec.Struct):

@@ -24,11 +24,12 @@ from markupsafe import Markup
 from harness.campaign import coverage, junit, night
 from harness.campaign.coverage import Coverage, Lengths
 from harness.campaign.night import Night
-from harness.campaign.plan import HOSTS, SIMULATOR, WORLDS, CampaignPlan
+from harness.campaign.plan import HOSTS, SIMULATOR, WORLDS, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 from harness.campaign.tally import Counted
-from harness.campaign.work import PLAN
+from harness.campaign.work import PLAN, knobs_of
 from harness.report.columns import visible
+from harness.report.command import rerun_command
 from harness.report.page import lasting, short
 from harness.simulator import marks
 
@@ -121,7 +122,7 @@ def build(campaign: Path, plan: CampaignPlan, found: Night) -> dict[str, Any]:
         "never": never,
         "elections": _elections(total.coverage),
         "slowest": [
-            msgspec.to_builtins(_named(stretch)) | {"world": world}
+            _named(stretch) | {"world": world, "again": _again(campaign, plan, stretch)}
             for world in WORLDS
             for stretch in total.coverage[world].slowest[:SLOWEST]
         ],
@@ -206,6 +207,25 @@ def _told(told: night.Told) -> dict[str, Any]:
 
 def _named(stretch: coverage.Stretch) -> dict[str, Any]:
     return {"ms": stretch.ms, "after": stretch.after, "at_s": stretch.at_s, "run": stretch.run}
+
+
+def _again(campaign: Path, plan: CampaignPlan, stretch: coverage.Stretch) -> str:
+    """The command that repeats a simulated run; what the command needs of it is put into a folder of the campaign."""
+    if not stretch.setting:
+        return ""
+    from harness.simulator import keeping
+    from harness.simulator.run import drawn_for
+
+    folder = campaign / "slowest" / str(stretch.seed)
+    if not (folder / keeping.INPUTS).exists():
+        knobs = knobs_of(plan, stretch.mix, stretch.seed)
+        settings = simulated(plan, plan.setting(stretch.setting), stretch.servers)
+        schedule, settings = drawn_for(stretch.seed, stretch.servers, settings, knobs)
+        folder.mkdir(parents=True, exist_ok=True)
+        schedule.save(folder / "schedule.json")
+        inputs = keeping.Inputs(stretch.seed, stretch.servers, "", settings, knobs)
+        _put(folder / keeping.INPUTS, msgspec.json.encode(inputs) + b"\n")
+    return rerun_command(folder)
 
 
 def _date(at: float) -> str:

@@ -27,6 +27,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -39,6 +40,9 @@ from harness.campaign.journal import Job
 from harness.campaign.outcome import Failure, Outcome, Trouble
 from harness.campaign.plan import CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
+
+if TYPE_CHECKING:
+    from harness.simulator.knobs import Knobs
 
 PLAN, SPEC, SEEDS = "campaign.toml", "job.json", "seeds.jsonl"
 TRIES = 2
@@ -149,13 +153,10 @@ def _so_far(path: Path) -> tuple[Outcome, dict[int, int | None]]:
 
 
 def _seed(plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path, kept: dict[str, int]) -> Outcome:
-    from harness.simulator import knobs as worlds
     from harness.simulator.run import simulate
 
     settings = simulated(plan, plan.setting(job.setting), job.servers)
-    knobs = worlds.draw(seed)
-    if plan.mixes[job.mix]:
-        knobs = msgspec.structs.replace(knobs, kinds=plan.mixes[job.mix])
+    knobs = knobs_of(plan, job.mix, seed)
     found = Outcome()
     try:
         run = simulate(seed, servers=job.servers, bug=job.bug, settings=settings, knobs=knobs)
@@ -178,7 +179,7 @@ def _seed(plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path,
             found.unknowns.append(Trouble(core or run.verdict.summary, seed))
         if not job.bug:
             ops = [msgspec.structs.replace(op) for op in run.ops if op.process.__class__ is not int]
-            found.coverage = _counted(ops, f"seed {seed}")
+            found.coverage = _counted(ops, job, seed)
     except OSError:
         raise  # no room: the batch ends here, and goes on when there is some
     except Exception as error:  # noqa: BLE001 - a defect of ours must name its seed, and lose no other
@@ -195,11 +196,20 @@ def _failure(verdict: Verdict, hosts: list[str], job: Job, seed: int, system: st
     return Failure(of, violation.message, seed, round(violation.time / 1e9, 3), also)
 
 
-def _counted(ops: list[Op], name: str) -> coverage.Coverage:
+def _counted(ops: list[Op], job: Job, seed: int) -> coverage.Coverage:
     found = coverage.of(ops)
     for stretch in found.slowest:
-        stretch.run = name
+        stretch.run, stretch.seed = f"seed {seed}", seed
+        stretch.setting, stretch.mix, stretch.servers = job.setting, job.mix, job.servers
     return found
+
+
+def knobs_of(plan: CampaignPlan, mix: str, seed: int) -> Knobs:
+    """Those that a seed of the campaign is simulated with."""
+    from harness.simulator import knobs as worlds
+
+    knobs = worlds.draw(seed)
+    return msgspec.structs.replace(knobs, kinds=plan.mixes[mix]) if plan.mixes[mix] else knobs
 
 
 # ---- a run on hosts --------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ RACY_NS = 2_000_000_000
 
 _STAMP = re.compile(r"(\d{8}T\d{6})Z(?:-\d+)?")
 
+_SEED = re.compile(r"(?<!\S)seed\s+(\d+)(?!\S)")
+
 WORDS: dict[object, str] = {True: "valid", False: "invalid", "unknown": "unknown"}
 
 
@@ -398,18 +400,25 @@ class Query:
 
 def select(rows: list[Row], query: Query) -> list[Row]:
     """The rows that fit, sorted; rows without the thing that is sorted by come last, equal ones newest first."""
-    words = query.q.casefold().split()
+    words, seeds = _asked(query.q)
     found = [
         row
         for row in rows
         if all(not getattr(query, name) or getattr(row, name) == getattr(query, name) for name in FILTERS)
         and all(word in row.haystack for word in words)
+        and all(row.seed == seed for seed in seeds)
     ]
     key = SORTS.get(query.sort, SORTS["when"])
     found.sort(key=lambda row: (-row.when, row.path))
     have = [row for row in found if key(row) is not None]
     have.sort(key=key, reverse=query.falls)
     return have + [row for row in found if key(row) is None]
+
+
+def _asked(text: str) -> tuple[list[str], list[str]]:
+    """The words to look for, and the seeds: the number after `seed` is that seed, and no part of a date or a text."""
+    text = text.casefold()
+    return _SEED.sub(" ", text).split(), _SEED.findall(text)
 
 
 FILTERS = ("verdict", "kind", "system", "bug")

@@ -30,6 +30,10 @@ def serve(results: Path, host: str, port: int) -> None:
     """
     from harness.serve.server import Server
 
+    if results.is_file():
+        raise UsageError(
+            "it is a file, not a folder", where=f"--results {results}", remedy="Give the folder where runs are kept."
+        )
     if not results.is_dir():
         raise UsageError(f"--results {results}: there is no such folder", remedy="`onethrone run` makes one.")
     try:

@@ -171,6 +171,12 @@ def _shaped(settings: Settings, servers: int, knobs: Knobs) -> Settings:
     return msgspec.structs.replace(settings, observers=max(0, min(knobs.observers, servers - 3)))
 
 
+def drawn_for(seed: int, servers: int, settings: Settings, knobs: Knobs) -> tuple[Schedule, Settings]:
+    """The schedule and the settings that a seed is simulated with when none is given, without a planted bug."""
+    settings = _shaped(settings, servers, knobs)
+    return drawn(seed, servers, settings, knobs, run_value(seed, servers, "", settings)), settings
+
+
 def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict[str, Any]) -> Schedule:
     """The schedule of a seed, as `harness.run` draws it, but of the seed's own kinds."""
     run = msgspec.convert(value, values.Run)

@@ -349,6 +349,29 @@ def test_a_browser_that_cannot_read_the_data_says_so_and_shows_the_rest(open_rep
     expect(page.locator("#faults tbody tr")).to_have_count(8)
 
 
+def test_folded_violations_are_open_on_paper_and_folded_again_after_it(open_report: Open) -> None:
+    story = a_minute(two_leaders=True)
+    verdict = invalid(story)
+    found = verdict["results"]["unique-leader"]
+    found["violations"] = [found["violations"][0] | {"message": f"violation {n}"} for n in range(1, 8)]
+    page = open_report(story, verdict)
+    folded, last = page.locator("details.more"), page.get_by_text("violation 7", exact=True)
+    expect(folded.locator("> summary")).to_have_text("6 more violations")
+    expect(last).not_to_be_visible()
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    expect(last).to_be_visible()
+    page.evaluate("() => window.dispatchEvent(new Event('afterprint'))")
+    expect(last).not_to_be_visible()
+    page.emulate_media(media="print")
+    expect(last).to_be_visible()
+    page.emulate_media(media="screen")
+    expect(last).not_to_be_visible()
+    folded.locator("> summary").click()
+    page.emulate_media(media="print")
+    page.emulate_media(media="screen")
+    expect(last).to_be_visible()  # the reader had opened it
+
+
 def test_a_page_that_has_loaded_is_whole_so_that_it_can_be_printed_at_once(open_report: Open) -> None:
     story = a_minute(two_leaders=True)
     page = open_report(story, invalid(story))

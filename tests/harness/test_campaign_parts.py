@@ -379,3 +379,25 @@ def test_what_runs_left_is_added_up_once_and_again_from_the_start_when_the_sum_i
     (tmp_path / night.SUM).write_text("{")
     assert night.read(tmp_path).sum == once
     assert once.coverage[HOSTS] == Coverage()
+
+
+def test_a_slow_simulated_run_has_a_command_that_repeats_it_with_its_mix_and_setting(tmp_path: Path) -> None:
+    from harness.campaign import morning, night, plan, work
+    from harness.campaign.journal import Job
+    from harness.campaign.tally import Tally
+    from harness.simulator.given import given
+    from harness.simulator.run import simulate
+
+    kills = plan.CampaignPlan(name="night", mixes={"kills": ("kill",)})
+    job = Job("s00001", "simulate", plan.SIMULATOR, "plain", 3, "kills", 68, system="onethrone")
+    found = work._seed(kills, job, 68, tmp_path, tmp_path, {})
+    total = night.Night(Tally(), night.Sum(), [], [])
+    total.sum.coverage[plan.SIMULATOR].add(found.coverage)
+    row = morning.build(tmp_path, kills, total)["slowest"][0]
+    folder = tmp_path / "slowest" / "68"
+    assert row["again"] == f"onethrone simulate --schedule {folder}"
+    again = given(folder)
+    assert again.seed == 68
+    run = simulate(68, servers=again.servers, schedule=again.schedule, settings=again.settings, knobs=again.knobs)
+    ops = [op for op in run.ops if op.process.__class__ is not int]
+    assert work._counted(ops, job, 68) == found.coverage

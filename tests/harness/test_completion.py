@@ -25,6 +25,10 @@ def here(tmp_path: Path) -> Path:
     """A folder with a few runs in it, and a home without a user's settings."""
     for run in ("nightly/20261127T180000Z", "nightly/20261127T190000Z", "simulated/20261127T200000Z"):
         (tmp_path / "results" / run).mkdir(parents=True)
+    campaign = tmp_path / "results" / "night" / "20261127T210000Z"  # begins as a run's folder does
+    campaign.mkdir(parents=True)
+    (campaign / "campaign.jsonl").write_text("")
+    (campaign.parent / "latest").symlink_to(campaign.name)
     (tmp_path / "results" / "latest").symlink_to("simulated/20261127T200000Z")
     (tmp_path / "plans").mkdir()
     return tmp_path
@@ -108,6 +112,7 @@ def test_zsh_completes_commands_options_bugs_kinds_systems_and_runs(zsh: Shell) 
     zsh.completes("onethrone run --bug half", "--bug half-quorum")
     zsh.completes("onethrone run --kinds kill,part", "--kinds kill,partition")
     zsh.completes("onethrone run --system zoo", "--system zookeeper")
+    zsh.completes("onethrone check results/n", "onethrone check results/nightly/20261127T1")
     zsh.completes("onethrone check results/s", "onethrone check results/simulated/20261127T200000Z")
 
 
@@ -127,6 +132,7 @@ def test_fish_completes_commands_options_bugs_kinds_systems_and_runs(here: Path)
     assert offered("onethrone run --kinds kill,part") == ["kill,partition"]
     assert offered("onethrone run --system zoo") == ["zookeeper"]
     assert "results/simulated/20261127T200000Z" in offered("onethrone check results/s")
+    assert not [each for each in offered("onethrone check results/") if "results/night/" in each]
 
 
 @pytest.mark.parametrize(

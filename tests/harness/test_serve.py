@@ -147,6 +147,22 @@ def test_sort_filter_and_search_are_in_the_address(server: Server) -> None:
     assert order("/?sort=nonsense&page=99999999999&page=x&order=%00") == ["invalid", "valid"]
 
 
+def test_seed_and_a_number_finds_the_runs_of_just_that_seed(server: Server, results: Path) -> None:
+    for seed, stamp in ((11, "20261127T200000Z"), (4, "20261111T110000Z"), (1103, "20261127T210000Z")):
+        verdict: dict[str, object] = {"valid": True, "summary": "It told 11 times 4.", "run": {"seed": seed}}
+        put_run(results, "seeds", stamp, results_json=verdict)
+
+    def found(q: str) -> list[str]:
+        return sorted(set(re.findall(r"/r/seeds/(\w+)", get(server, f"/?q={q}").body)))
+
+    assert found("seed+11") == ["20261127T200000Z"]
+    assert found("Seed+4+valid") == ["20261111T110000Z"]
+    assert found("seed+4+invalid") == []
+    assert found("seed+99") == []
+    assert found("1111T11") == ["20261111T110000Z"]
+    assert len(found("seed")) == 3  # while somebody still types
+
+
 def test_raw_files_are_text_and_only_a_runs_own_report_is_html(server: Server, results: Path) -> None:
     run = results / "nightly" / "20261127T180000Z"
     (run / "n1" / "report.html").write_text("<script>alert(1)</script>")
@@ -503,6 +519,19 @@ def test_ctrl_c_ends_it_cleanly_and_a_port_in_use_is_an_error_that_says_so(resul
     finally:
         running.kill()
         running.wait()
+
+
+def test_a_file_in_place_of_the_results_folder_is_called_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text("")
+    ended = subprocess.run(
+        [*ONETHRONE, "--results", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 254
+    assert f"--results {file}: it is a file, not a folder" in ended.stderr
+    assert "Give the folder" in ended.stderr
+    assert "no such" not in ended.stderr
+    assert "onethrone run" not in ended.stderr
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -51,7 +51,21 @@ document.addEventListener('click', async (event) => {
 
 const redress = () => { readColours(); overviewCache = null; layout(); draw(); };
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redress);
-const onPaper = (paper) => { stillToLay().forEach(layDown); document.documentElement.classList.toggle('print', paper); redress(); };
+/* Paper cannot be clicked: violations that are folded are open on it, and as the reader had them when it is over. */
+let unfolded = [];
+const onPaper = (paper) => {
+  stillToLay().forEach(layDown);
+  if (paper) {
+    const folded = [...document.querySelectorAll('details.more:not([open])')];
+    folded.forEach((e) => { e.open = true; });
+    unfolded.push(...folded);
+  } else {
+    unfolded.forEach((e) => { e.open = false; });
+    unfolded = [];
+  }
+  document.documentElement.classList.toggle('print', paper);
+  redress();
+};
 matchMedia('print').addEventListener('change', (event) => onPaper(event.matches));
 window.addEventListener('beforeprint', () => onPaper(true));
 window.addEventListener('afterprint', () => onPaper(false));
