@@ -100,6 +100,15 @@ def create(results: Path, name: str) -> RunFolder:
     raise UsageError(f"{results / name}: {_MAX_RUNS_PER_SECOND} runs began in this very second")
 
 
+def meant(path: Path) -> Path:
+    """What the path leads to now: a link such as `latest` leads elsewhere as soon as the next run begins.
+
+    Below the working directory it is relative to that, as people write it.
+    """
+    real, here = Path(os.path.realpath(path)), Path(os.path.realpath("."))
+    return real.relative_to(here) if real.is_relative_to(here) else real
+
+
 def _link(link: Path, target: Path) -> None:
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from harness import folder as folders
 from harness.errors import HarnessError, UsageError
 from harness.options import Seconds
 from harness.simulator import ensembles
@@ -91,6 +92,7 @@ def simulate_command(
     """
     if seed is not None and (seeds or until):
         raise UsageError("--seed is one run; --seeds and --until are many", remedy="Give one or the other.")
+    schedule = folders.meant(schedule) if schedule is not None else None  # the first run that is kept moves `latest`
     given = given_by(schedule) if schedule is not None else Given()
     if seed is None and not seeds and not until:
         seed = given.seed
@@ -189,8 +191,6 @@ class _Keeper:
         self._given = given
 
     def keep(self, seed: int) -> tuple[SimulatedRun, Path]:
-        from harness import folder as folders
-
         folder = folders.create(self._results, self._name)
         folder.begin()
         spec = self.spec

@@ -114,6 +114,24 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
     assert 'observers = [\n    "n7",\n]' in plan
 
 
+def test_the_commands_that_repeat_name_the_run_that_latest_was_when_the_command_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert simulate("--seed", 0, "--servers", 3, "--bug", "forgets-epoch") == 1
+    run = Path("results/latest").resolve().relative_to(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["report", "results/latest"])
+    assert f"onethrone simulate --schedule {run}<" in Path(run, "report.html").read_text()
+    for seeds in (["--seed", "0"], ["--seeds", "0:1", "--jobs", "1", "--quiet"]):
+        Path("results/latest").unlink()
+        Path("results/latest").symlink_to(run.relative_to("results"))
+        capsys.readouterr()
+        assert simulate("--schedule", "results/latest", *seeds) == 1
+        again = capsys.readouterr().out.splitlines()[-1].strip()
+        assert again == f"again: onethrone simulate --seed 0 --servers 3 --schedule {run}"
+
+
 # ---- interrupted -----------------------------------------------------------------------------------------------------
 
 
