@@ -236,3 +236,24 @@ def test_a_bad_schedule_is_refused_with_its_file(text: str, tmp_path: Path, caps
     file.write_text(text, encoding="latin-1")
     assert simulate("--seed", 1, "--schedule", file, "--results", tmp_path) == 254
     assert str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("servers", 1_000_000),
+        ("servers", 0),
+        ("seed", -5),
+        ("seed", 99999999999999999999),
+        ("duration_s", 1e308),
+        ("duration_s", 86_401),
+    ],
+)
+def test_a_number_of_a_schedule_that_no_option_would_take_is_refused_with_its_file_and_field(
+    field: str, number: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "schedule.json"
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: number}))
+    assert simulate("--seeds", "0:2", "--schedule", file, "--results", tmp_path / "results") == 254
+    assert f"{file}: {field}: " in capsys.readouterr().err
