@@ -72,7 +72,12 @@ def _of_plan(path: Path, schedule: Schedule) -> Given:
     """What a run on hosts was: its ensemble's settings, and its planted bug."""
     from harness import plan as plans
 
-    plan = plans.load(path)
+    try:
+        plan = plans.check(plans.load(path), str(path))
+    except UsageError as error:
+        raise UsageError(
+            error.what, remedy="Restore the run's plan, or give a copy of its schedule.json alone."
+        ) from None
     settings, ensemble = ensembles.of_plan(plan), plan.ensemble
     return Given(schedule, None, len(plans.host_names(plan)), settings, ensemble.bug, system=plan.system)
 

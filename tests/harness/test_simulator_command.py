@@ -257,3 +257,13 @@ def test_a_number_of_a_schedule_that_no_option_would_take_is_refused_with_its_fi
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: number}))
     assert simulate("--seeds", "0:2", "--schedule", file, "--results", tmp_path / "results") == 254
     assert f"{file}: {field}: " in capsys.readouterr().err
+
+
+def test_an_emptied_plan_of_a_run_on_hosts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(tmp_path / "schedule.json")
+    (tmp_path / "history.jsonl").touch()
+    (tmp_path / "plan.toml").touch()
+    assert simulate("--schedule", tmp_path, "--seeds", "0:1", "--jobs", 1, "--results", tmp_path / "results") == 254
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'plan.toml'}: [hosts] needs" in said
+    assert "Restore" in said
