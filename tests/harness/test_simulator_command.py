@@ -12,11 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.cli import main
 from harness.plan import Ensemble, Hosts, Plan
 from harness.simulator.keeping import Inputs
+from harness.simulator.knobs import Knobs
+from harness.simulator.run import Settings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 
@@ -267,3 +270,26 @@ def test_an_emptied_plan_of_a_run_on_hosts_is_refused(tmp_path: Path, capsys: py
     said = capsys.readouterr().err
     assert f"{tmp_path / 'plan.toml'}: [hosts] needs" in said
     assert "Restore" in said
+
+
+@pytest.mark.parametrize(
+    ("at", "changes", "says"),
+    [
+        ("settings", {"tick_ms": -5}, "settings.tick_ms: from 1 to 60000, not -5"),
+        ("settings", {"sync_limit": 0}, "settings.sync_limit: from 1 to 1000, not 0"),
+        ("settings", {"duration_s": 1e300}, "settings.duration_s: from 0 to 86400, not 1e+300"),
+        ("settings", {"observers": -1}, "settings.observers: from 0 to 50, not -1"),
+        ("", {"servers": 1_000_000}, "servers: from 3 to 99, not 1000000"),
+        ("", {"seed": -5}, "seed: from 0 to 2147483647, not -5"),
+    ],
+)
+def test_a_number_of_simulated_json_out_of_bounds_is_refused_with_its_file_and_field(
+    at: str, changes: dict[str, float], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(tmp_path / "schedule.json")
+    document = msgspec.to_builtins(Inputs(1, 3, "", Settings(), Knobs()))
+    (document[at] if at else document).update(changes)
+    file = tmp_path / "simulated.json"
+    file.write_text(json.dumps(document))
+    assert simulate("--schedule", tmp_path, "--results", tmp_path / "results") == 254
+    assert f"{file}: {says}" in capsys.readouterr().err
