@@ -138,6 +138,7 @@ def simulate_command(
 
 def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: bool) -> int:
     """Looks for one bug, and keeps the run that shows it."""
+    keeper.check_place()
     found = find(keeper.spec, range(_MAX_SEED), sizes)
     if found.seed is None:
         text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
@@ -190,6 +191,10 @@ class _Keeper:
         self._schedule_path = schedule_path
         self._given = given
 
+    def check_place(self) -> None:
+        """Raises UsageError where nothing could be kept, before anything is run."""
+        folders.check_place(self._results)
+
     def keep(self, seed: int) -> tuple[SimulatedRun, Path]:
         folder = folders.create(self._results, self._name)
         folder.begin()
@@ -236,6 +241,7 @@ def _many(
     numbers = _seeds(seeds)
     if isinstance(numbers, _Endless) and not until:
         raise UsageError(f"--seeds {seeds} has no end", remedy="Give --seeds A:B, or how long with --until.")
+    keeper.check_place()
     if scheduler:
         workers = _dask_workers(scheduler)
     campaign = Campaign(keeper.spec, numbers, jobs=workers, until_s=until_s, scheduler=scheduler, watch=progress.told)

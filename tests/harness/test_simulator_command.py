@@ -293,3 +293,11 @@ def test_a_number_of_simulated_json_out_of_bounds_is_refused_with_its_file_and_f
     file.write_text(json.dumps(document))
     assert simulate("--schedule", tmp_path, "--results", tmp_path / "results") == 254
     assert f"{file}: {says}" in capsys.readouterr().err
+
+
+def test_where_no_run_can_be_kept_no_campaign_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for results in (file, file / "below"):
+        assert simulate("--seeds", "0:1", "--jobs", 1, "--results", results) == 254
+        assert "no run can be kept there" in capsys.readouterr().err
