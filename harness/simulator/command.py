@@ -442,13 +442,15 @@ class _Endless(Iterable[int]):
 
 def _seeds(text: str) -> range | _Endless:
     """ "0:1000" without the last one, as Python's ranges; "0:" has no end."""
-    match = re.fullmatch(r"(\d{1,9}):(\d{1,10})?", text.strip())
+    match = re.fullmatch(r"([0-9]+):([0-9]+)?", text.strip())
     if match is None:
         raise UsageError(f"--seeds {text!r}: give A:B, the first seed and the one after the last, as in 0:1000")
+    if any(len(n.lstrip("0")) > 10 or int(n) > _MAX_SEED for n in match.groups("0")):
+        raise UsageError(f"--seeds {text[:50]}: a seed is at most {_MAX_SEED}", remedy="Give smaller ones.")
     first = int(match[1])
     if match[2] is None:
         return _Endless(first)
-    if not first < int(match[2]) <= _MAX_SEED:
+    if not first < int(match[2]):
         raise UsageError(f"--seeds {text}: there is no seed from {first} up to {match[2]}")
     return range(first, int(match[2]))
 
