@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from harness import folder as folders
 from harness import plan as plans
 from harness.errors import UsageError
 from harness.options import Seconds
@@ -71,6 +72,7 @@ def run(
     from harness.progress import Progress
     from harness.run import carry_out
 
+    schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
     plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
     if hosts:
         plan = plan.replace(hosts=_hosts(hosts, plan.hosts))

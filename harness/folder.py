@@ -77,6 +77,20 @@ class RunFolder:
             current.unlink(missing_ok=True)
 
 
+def check_place(results: Path) -> None:
+    """Refuse results that no folder can be made in, before hours of work are done for it; makes nothing."""
+    place = results
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        why = "it is no folder" if place == results else f"{place} is no folder"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        why = f"{place} cannot be written to"
+    else:
+        return
+    raise UsageError(f"{results}: no run can be kept there: {why}; choose another --results")
+
+
 def create(results: Path, name: str) -> RunFolder:
     """Make the folder of a run that begins now."""
     if not _NAME.fullmatch(name) or name in ("latest", "current"):
@@ -98,6 +112,15 @@ def create(results: Path, name: str) -> RunFolder:
             f"{results / name}: no run can be kept there: {error.strerror}; choose another --results"
         ) from None
     raise UsageError(f"{results / name}: {_MAX_RUNS_PER_SECOND} runs began in this very second")
+
+
+def meant(path: Path) -> Path:
+    """What the path leads to now: a link such as `latest` leads elsewhere as soon as the next run begins.
+
+    Below the working directory it is relative to that, as people write it.
+    """
+    real, here = Path(os.path.realpath(path)), Path(os.path.realpath("."))
+    return real.relative_to(here) if real.is_relative_to(here) else real
 
 
 def _link(link: Path, target: Path) -> None:

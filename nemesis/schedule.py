@@ -38,6 +38,11 @@ from nemesis.faults import KINDS, Fault, FaultError, check
 
 SCHEMA = 1
 
+SEED_MAX = 2**31 - 1
+SERVERS_MIN, SERVERS_MAX = 3, 99
+DURATION_MAX_S = 7 * 86_400.0
+"""As long as a plan's `limit_s` may be."""
+
 
 class ScheduleError(ValueError):
     """A schedule, or what is asked of one, is wrong; the message names the file, the fault and the field."""
@@ -151,10 +156,11 @@ def _fault(record: object, index: int, where: str) -> Fault:
 
 
 def _check(schedule: Schedule, where: str) -> None:
+    _within(schedule.seed, 0, SEED_MAX, f"{where}: seed")
+    _within(schedule.servers, SERVERS_MIN, SERVERS_MAX, f"{where}: servers")
+    _within(schedule.duration_s, 0, DURATION_MAX_S, f"{where}: duration_s")
     if not 0 <= schedule.calm_s <= schedule.core_at_s <= schedule.all_at_s <= schedule.duration_s:
         raise ScheduleError(f"{where}: 0 <= calm_s <= core_at_s <= all_at_s <= duration_s does not hold")
-    if schedule.servers < 1:
-        raise ScheduleError(f"{where}: servers: {schedule.servers} is too few")
     seen: set[str] = set()
     for fault in schedule.faults:
         if fault.id in seen:
@@ -168,3 +174,8 @@ def _check(schedule: Schedule, where: str) -> None:
                 f"{where}: fault {fault.id}: {what}: it goes on to {ends:g} s, but has to be over by {limit}, "
                 f"{getattr(schedule, limit):g} s"
             )
+
+
+def _within(number: float, least: int, most: float, where: str) -> None:
+    if not least <= number <= most:
+        raise ScheduleError(f"{where}: from {least} to {most:.0f}, not {number}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from checker.history import NAMES, HistoryError, locate
+from harness import folder as folders
 from harness.errors import UsageError
 from harness.report.page import write_report
 
@@ -44,7 +45,7 @@ def report(path: Path, out: Path | None, as_json: bool) -> None:
 
     try:
         verdict = check(locate(path))
-        written = write_report(path, verdict, out or report_path(path), rerun_command(path))
+        written = write_report(path, verdict, out or report_path(path), rerun_command(folders.meant(path)))
     except HistoryError as error:
         raise UsageError(
             str(error), remedy="The history is written by `onethrone run`; docs/history.md gives its format."

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from harness import folder as folders
 from harness.errors import HarnessError, UsageError
 from harness.options import Seconds
 from harness.simulator import ensembles
@@ -92,6 +93,7 @@ def simulate_command(
     many = seeds is not None or until is not None
     if seed is not None and many:
         raise UsageError("--seed is one run; --seeds and --until are many", remedy="Give one or the other.")
+    schedule = folders.meant(schedule) if schedule is not None else None  # the first run that is kept moves `latest`
     given = given_by(schedule) if schedule is not None else Given()
     if seed is None and not many:
         seed = given.seed
@@ -137,6 +139,7 @@ def simulate_command(
 
 def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: bool) -> int:
     """Looks for one bug, and keeps the run that shows it."""
+    keeper.check_place()
     found = find(keeper.spec, range(_MAX_SEED), sizes)
     if found.seed is None:
         text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
@@ -189,9 +192,11 @@ class _Keeper:
         self._schedule_path = schedule_path
         self._given = given
 
-    def keep(self, seed: int) -> tuple[SimulatedRun, Path]:
-        from harness import folder as folders
+    def check_place(self) -> None:
+        """Raises UsageError where nothing could be kept, before anything is run."""
+        folders.check_place(self._results)
 
+    def keep(self, seed: int) -> tuple[SimulatedRun, Path]:
         folder = folders.create(self._results, self._name)
         folder.begin()
         spec = self.spec
@@ -237,6 +242,7 @@ def _many(
     numbers = _seeds(seeds)
     if isinstance(numbers, _Endless) and until is None:
         raise UsageError(f"--seeds {seeds} has no end", remedy="Give --seeds A:B, or how long with --until.")
+    keeper.check_place()
     if scheduler:
         workers = _dask_workers(scheduler)
     campaign = Campaign(keeper.spec, numbers, jobs=workers, until_s=until_s, scheduler=scheduler, watch=progress.told)
@@ -437,13 +443,15 @@ class _Endless(Iterable[int]):
 
 def _seeds(text: str) -> range | _Endless:
     """ "0:1000" without the last one, as Python's ranges; "0:" has no end."""
-    match = re.fullmatch(r"(\d{1,9}):(\d{1,10})?", text.strip())
+    match = re.fullmatch(r"([0-9]+):([0-9]+)?", text.strip())
     if match is None:
         raise UsageError(f"--seeds {text!r}: give A:B, the first seed and the one after the last, as in 0:1000")
+    if any(len(n.lstrip("0")) > 10 or int(n) > _MAX_SEED for n in match.groups("0")):
+        raise UsageError(f"--seeds {text[:50]}: a seed is at most {_MAX_SEED}", remedy="Give smaller ones.")
     first = int(match[1])
     if match[2] is None:
         return _Endless(first)
-    if not first < int(match[2]) <= _MAX_SEED:
+    if not first < int(match[2]):
         raise UsageError(f"--seeds {text}: there is no seed from {first} up to {match[2]}")
     return range(first, int(match[2]))
 

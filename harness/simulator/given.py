@@ -19,6 +19,9 @@ from harness.simulator.run import Settings
 from nemesis import schedule as schedules
 from nemesis.schedule import Schedule, ScheduleError
 
+DURATION_MAX_S = 86_400.0
+"""Of simulated time, as with --time-limit; a schedule of a run on hosts may be longer."""
+
 
 class Given(msgspec.Struct, frozen=True):
     """The schedule, and where it is a run's, what else that run was."""
@@ -49,6 +52,12 @@ def given(path: Path) -> Given:
         schedule = schedules.load(file)
     except ScheduleError as error:
         raise UsageError(str(error)) from None
+    if schedule.duration_s > DURATION_MAX_S:
+        raise UsageError(
+            f"{schedule.duration_s:g} s is longer than a simulated run may be",
+            where=f"{file}: duration_s",
+            remedy=f"Give a schedule of at most {DURATION_MAX_S:.0f} s.",
+        )
     folder = file.parent
     found = Given(schedule, servers=schedule.servers)
     inputs = Inputs.beside(folder)
@@ -63,7 +72,12 @@ def _of_plan(path: Path, schedule: Schedule) -> Given:
     """What a run on hosts was: its ensemble's settings, and its planted bug."""
     from harness import plan as plans
 
-    plan = plans.load(path)
+    try:
+        plan = plans.check(plans.load(path), str(path))
+    except UsageError as error:
+        raise UsageError(
+            error.what, remedy="Restore the run's plan, or give a copy of its schedule.json alone."
+        ) from None
     settings, ensemble = ensembles.of_plan(plan), plan.ensemble
     return Given(schedule, None, len(plans.host_names(plan)), settings, ensemble.bug, system=plan.system)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from harness.report import write_report
 from harness.report.command import rerun_command
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import NAME, Settings, SimulatedRun
+from nemesis.schedule import SEED_MAX, SERVERS_MAX, SERVERS_MIN
 
 INPUTS = "simulated.json"
 
@@ -30,12 +32,33 @@ class Inputs(msgspec.Struct, frozen=True):
     @staticmethod
     def beside(folder: Path) -> Inputs | None:
         """Those of a run's folder; None where it is not a simulated run's."""
+        file = folder / INPUTS
         try:
-            return msgspec.json.decode((folder / INPUTS).read_bytes(), type=Inputs)
+            inputs = msgspec.json.decode(file.read_bytes(), type=Inputs)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
-            raise UsageError(f"{folder / INPUTS}: {error}") from None
+            raise UsageError(f"{file}: {error}") from None
+        for field, (least, most) in _BOUNDS.items():
+            number = attrgetter(field)(inputs)
+            if not least <= number <= most:
+                raise UsageError(
+                    f"from {least} to {most}, not {number}", where=f"{file}: {field}", remedy="Restore the run's file."
+                )
+        return inputs
+
+
+_BOUNDS = {
+    "seed": (0, SEED_MAX),
+    "servers": (SERVERS_MIN, SERVERS_MAX),
+    "settings.tick_ms": (1, 60_000),
+    "settings.init_limit": (1, 1000),
+    "settings.sync_limit": (1, 1000),
+    "settings.max_notification_interval_ms": (1, 3_600_000),
+    "settings.observers": (0, 50),
+    "settings.duration_s": (0, 86_400),
+}
+"""Those of the options, and of a plan's settings."""
 
 
 def write(run: SimulatedRun, folder: Path) -> None:

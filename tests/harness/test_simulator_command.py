@@ -12,11 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.cli import main
 from harness.plan import Ensemble, Hosts, Plan
 from harness.simulator.keeping import Inputs
+from harness.simulator.knobs import Knobs
+from harness.simulator.run import Settings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 
@@ -114,6 +117,24 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
     assert 'observers = [\n    "n7",\n]' in plan
 
 
+def test_the_commands_that_repeat_name_the_run_that_latest_was_when_the_command_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert simulate("--seed", 0, "--servers", 3, "--bug", "forgets-epoch") == 1
+    run = Path("results/latest").resolve().relative_to(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["report", "results/latest"])
+    assert f"onethrone simulate --schedule {run}<" in Path(run, "report.html").read_text()
+    for seeds in (["--seed", "0"], ["--seeds", "0:1", "--jobs", "1", "--quiet"]):
+        Path("results/latest").unlink()
+        Path("results/latest").symlink_to(run.relative_to("results"))
+        capsys.readouterr()
+        assert simulate("--schedule", "results/latest", *seeds) == 1
+        again = capsys.readouterr().out.splitlines()[-1].strip()
+        assert again == f"again: onethrone simulate --seed 0 --servers 3 --schedule {run}"
+
+
 # ---- interrupted -----------------------------------------------------------------------------------------------------
 
 
@@ -183,16 +204,20 @@ def test_without_room_one_seed_fails_with_a_reason_and_a_campaign_still_tells_wh
         (["--seeds", "7"], "give A:B"),
         (["--seeds", "9:3"], "there is no seed from 9 up to 3"),
         (["--seeds", "3:3"], "there is no seed"),
-        (["--seeds", "0:99999999999"], "give A:B"),
+        (["--seeds", "0:99999999999"], "at most 2147483647"),
+        (["--seeds", "0:99999999999999999999999"], "at most 2147483647"),
+        (["--seeds", f"{'9' * 5000}:"], "at most 2147483647"),
         (["--seeds", "5:"], "has no end"),
         (["--seeds", "-1:5"], "give A:B"),
         (["--seed", "1", "--seeds", "0:3"], "Give one or the other"),
         (["--seed", "-1"], "--seed"),
         (["--until", "soon"], "give a length of time"),
-        (["--until", "0s"], "give a length of time"),
         (["--until", ""], "--until '': give a length of time"),
         (["--seeds", "0:9", "--until", ""], "--until '': give a length of time"),
         (["--seeds", ""], "--seeds '': give A:B"),
+        (["--until", "0s"], "has to be more than nothing"),
+        (["--until", "1e400h"], "has to be finite"),
+        (["--until", f"{'9' * 400}h"], "has to be finite"),
         (["--seed", "1", "--bug", "no-such"], "there is no such bug"),
         (["--seed", "1", "--bug", "all"], "--bug all"),
         (["--seed", "1", "--servers", "4", "--observers", "2"], "fewer than 3 participants"),
@@ -227,3 +252,65 @@ def test_a_bad_schedule_is_refused_with_its_file(text: str, tmp_path: Path, caps
     file.write_text(text, encoding="latin-1")
     assert simulate("--seed", 1, "--schedule", file, "--results", tmp_path) == 254
     assert str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("servers", 1_000_000),
+        ("servers", 0),
+        ("seed", -5),
+        ("seed", 99999999999999999999),
+        ("duration_s", 1e308),
+        ("duration_s", 86_401),
+    ],
+)
+def test_a_number_of_a_schedule_that_no_option_would_take_is_refused_with_its_file_and_field(
+    field: str, number: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "schedule.json"
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(file)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {field: number}))
+    assert simulate("--seeds", "0:2", "--schedule", file, "--results", tmp_path / "results") == 254
+    assert f"{file}: {field}: " in capsys.readouterr().err
+
+
+def test_an_emptied_plan_of_a_run_on_hosts_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(tmp_path / "schedule.json")
+    (tmp_path / "history.jsonl").touch()
+    (tmp_path / "plan.toml").touch()
+    assert simulate("--schedule", tmp_path, "--seeds", "0:1", "--jobs", 1, "--results", tmp_path / "results") == 254
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'plan.toml'}: [hosts] needs" in said
+    assert "Restore" in said
+
+
+@pytest.mark.parametrize(
+    ("at", "changes", "says"),
+    [
+        ("settings", {"tick_ms": -5}, "settings.tick_ms: from 1 to 60000, not -5"),
+        ("settings", {"sync_limit": 0}, "settings.sync_limit: from 1 to 1000, not 0"),
+        ("settings", {"duration_s": 1e300}, "settings.duration_s: from 0 to 86400, not 1e+300"),
+        ("settings", {"observers": -1}, "settings.observers: from 0 to 50, not -1"),
+        ("", {"servers": 1_000_000}, "servers: from 3 to 99, not 1000000"),
+        ("", {"seed": -5}, "seed: from 0 to 2147483647, not -5"),
+    ],
+)
+def test_a_number_of_simulated_json_out_of_bounds_is_refused_with_its_file_and_field(
+    at: str, changes: dict[str, float], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(tmp_path / "schedule.json")
+    document = msgspec.to_builtins(Inputs(1, 3, "", Settings(), Knobs()))
+    (document[at] if at else document).update(changes)
+    file = tmp_path / "simulated.json"
+    file.write_text(json.dumps(document))
+    assert simulate("--schedule", tmp_path, "--results", tmp_path / "results") == 254
+    assert f"{file}: {says}" in capsys.readouterr().err
+
+
+def test_where_no_run_can_be_kept_no_campaign_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for results in (file, file / "below"):
+        assert simulate("--seeds", "0:1", "--jobs", 1, "--results", results) == 254
+        assert "no run can be kept there" in capsys.readouterr().err
