@@ -188,12 +188,14 @@ def _first(was: Given, run: Path, promise: str, failing: Failing, budget_s: floa
         wanted = promise or ", ".join(was.broken) or "any promise"
         raise NotReproduced(
             f"{run}: its {len(was.schedule.faults)} faults did not break {wanted} in {failing.runs} simulated worlds",
-            remedy="The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
+            remedy=("A larger --budget, or more --runs, searches on.  " if failing.runs < WORLDS_MAX else "")
+            + "The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
             "`onethrone run --schedule`.",
         )
     say(f"seed {case.seeds[0]} breaks {failing.promise}: {len(case.faults)} faults, {case.schedule.servers} voters")
     if was.bug:
-        failing.correct = failing.judge_the_correct(case, case.seeds[0])
+        with contextlib.suppress(BudgetSpent):  # the case fails all the same; the search ends before its first step
+            failing.correct = failing.judge_the_correct(case, case.seeds[0])
         if failing.correct is False:
             say(f"the correct server breaks a promise, too: this is not the doing of {was.bug}")
             failing.correct = None
@@ -247,13 +249,16 @@ def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> Searc
         if time.monotonic() - said_at >= LINE_EVERY_S:
             improved(search.best, "nothing smaller yet")
 
+    suspects: tuple[frozenset[str], ...] = ()
+    with contextlib.suppress(BudgetSpent):  # without guesses the search still knows its case, which is the best so far
+        suspects = failing.suspects(case, case.seeds[0])
     failing.watch = watch
     search = Search(
         case,
         failing,
         acts=failing.correct is True,
         servers_min=case.schedule.servers if failing.settings.groups else SERVERS_MIN,  # groups name their servers
-        suspects=failing.suspects(case, case.seeds[0]),
+        suspects=suspects,
         foresee=failing.foresee,
         improved=improved,
     )

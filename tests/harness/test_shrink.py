@@ -133,6 +133,26 @@ def test_where_no_world_breaks_it_the_command_says_so(run: Path, tmp_path: Path)
     assert "did not break" in ended.stderr
 
 
+@pytest.mark.parametrize("runs_max", [1, 2])
+def test_a_budget_that_ends_before_the_first_step_keeps_the_case_that_was_found(
+    runs_max: int, run: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    done = shrink(run, tmp_path / "small", runs_max=runs_max, say=said.append)
+    assert (done.promise, done.runs, done.whole, done.interrupted) == (PROMISE, runs_max, False, False)
+    assert done.faults == done.faults_before
+    assert done.test.exists()
+    assert said[-1].endswith("the budget is spent")
+
+
+def test_a_budget_that_ends_before_anything_is_found_says_so(run: Path, tmp_path: Path) -> None:
+    words = ["shrink", str(like_hosts(run, tmp_path / "hosts")), "--budget", "0.01s", "--out", str(tmp_path / "small")]
+    ended = subprocess.run([*ONETHRONE, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"did not break {PROMISE} in 0 simulated worlds" in ended.stderr
+    assert "--budget" in ended.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_keeps_the_best_so_far(number: signal.Signals, run: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
