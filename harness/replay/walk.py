@@ -62,6 +62,8 @@ def walk(
     Without `step` only the state at its end is said.  Raises UsageError for a damaged journal.
     """
     replayed = replay_run(run, host).servers[0]
+    if replayed.damage and not replayed.inputs:
+        raise UsageError(replayed.damage)  # there is nothing to walk through
     times = replayed.times
     if any(bound is not None and bound.line is None for bound in (since, until)) and times.at(1, 0) is None:
         raise UsageError(f"{run}: no run time is known of {host}'s inputs", remedy="Give lines, such as line:812.")

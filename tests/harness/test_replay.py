@@ -218,6 +218,26 @@ def test_a_damaged_journal_ends_the_command_with_254(run: Path) -> None:
     assert "Damaged: 1 of 3" in told.output
 
 
+def test_an_empty_journal_ends_the_command_with_254(run: Path) -> None:
+    path = run / "n3" / "journal.jsonl"
+    path.write_text("")
+    told = command(run)
+    assert told.return_value == 254, told.exception
+    assert f"{path}: the journal is empty" in told.output
+    walked = command(run, "--server", "n3", "--step")
+    assert isinstance(walked.exception, UsageError), walked.output
+    assert f"{path}: the journal is empty" in str(walked.exception)
+
+
+def test_a_folder_in_the_place_of_a_journal_is_bad_input(run: Path) -> None:
+    path = run / "n3" / "journal.jsonl"
+    path.unlink()
+    path.mkdir()
+    told = command(run)
+    assert isinstance(told.exception, UsageError), told.output
+    assert str(told.exception).startswith(f"{path}: cannot be read: Is a directory")
+
+
 def test_a_cut_last_line_is_noted_and_the_rest_is_repeated(run: Path) -> None:
     path = run / "n3" / "journal.jsonl"
     whole = path.read_bytes()
