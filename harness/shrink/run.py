@@ -25,7 +25,7 @@ from harness.shrink.kept import Kept
 from harness.shrink.search import SERVERS_MIN, BudgetSpent, Case, Search
 from harness.shrink.story import story
 from harness.simulator import knobs
-from harness.simulator.given import Given, given
+from harness.simulator.given import Given, broken_in, given
 from node import bugs
 
 STORY = "story.txt"
@@ -144,7 +144,15 @@ def _check(was: Given, run: Path, promise: str) -> None:
         raise UsageError(f"{run}: the simulator has no {was.system}: only runs of onethrone's own server are shrunk")
     if was.bug and was.bug not in bugs.names():
         raise UsageError(f"{run}: there is no bug {was.bug!r}", remedy=f"There are: {', '.join(bugs.names())}.")
-    judged = run.is_dir() and (run / "results.json").exists()
+    results = run / "results.json"
+    judged = run.is_dir() and results.exists()
+    if judged and broken_in(results) is None:
+        raise UsageError(
+            "this is not a verdict, so what the run broke is not known",
+            where=str(results),
+            remedy="`onethrone check --json` of the run's history.jsonl prints it again, to be put there; "
+            "without a results.json, shrink judges the run anew.",
+        )
     if judged and not was.broken:
         raise UsageError(f"{run}: this run broke no promise: there is nothing to shrink")
     if promise and judged and promise not in was.broken:

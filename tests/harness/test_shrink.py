@@ -238,6 +238,19 @@ def test_a_run_that_broke_nothing_is_refused(run: Path, tmp_path: Path) -> None:
         shrink(fine, tmp_path / "small", say=lambda text: None)
 
 
+@pytest.mark.parametrize("text", ["garbage", "{}", '{"results": {"epochs": {"valid": false}}}', "[]", ""])
+def test_a_verdict_that_is_none_is_bad_input_and_not_a_run_that_broke_nothing(
+    text: str, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as refused:
+        shrink(tmp_path / "run", tmp_path / "small", say=lambda text: None)
+    assert str(refused.value).startswith(f"{path}: this is not a verdict")
+    assert "onethrone check --json" in str(refused.value)
+
+
 def test_a_fault_is_told_by_what_it_did() -> None:
     def op(index: int, f: str, value: dict[str, object], process: str = "nemesis", kind: str = "ok") -> Op:
         return Op(index, index * 10**9, process, kind, f, value)  # type: ignore[arg-type]
