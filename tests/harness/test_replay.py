@@ -238,6 +238,13 @@ def test_a_folder_in_the_place_of_a_journal_is_bad_input(run: Path) -> None:
     assert str(told.exception).startswith(f"{path}: cannot be read: Is a directory")
 
 
+def test_a_history_without_an_op_is_bad_input(run: Path) -> None:
+    (run / "history.jsonl").write_text("")
+    told = command(run)
+    assert isinstance(told.exception, UsageError), told.output
+    assert str(told.exception).startswith(f"{run / 'history.jsonl'}: there is no op in it")
+
+
 def test_a_cut_last_line_is_noted_and_the_rest_is_repeated(run: Path) -> None:
     path = run / "n3" / "journal.jsonl"
     whole = path.read_bytes()
