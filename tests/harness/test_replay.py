@@ -343,6 +343,8 @@ def test_what_cannot_be_replayed_is_said_plainly(run: Path, tmp_path: Path) -> N
         ([run, "--step"], "name it: --server"),
         ([run, "--bug", "nonsense"], "there is no such bug"),
         ([run, "--server", "n1", "--until", "soon"], "give a run time such as 12.5s"),
+        ([run, "--server", "n1", "--until", "-1s"], "--until '-1s': a run begins at 0 s"),
+        ([run, "--server", "n1", "--from", "line:0"], "--from 'line:0': a journal's first line is line:1"),
     ):
         result = command(*words)
         assert isinstance(result.exception, UsageError), result.output
