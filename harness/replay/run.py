@@ -163,9 +163,10 @@ def recorded(run: Path) -> tuple[History | None, dict[str, int], States, bool, l
     history = read(run)
     sids: dict[str, int] = {}
     states: States = {}
-    complete = False
+    complete = some = False
     try:
         for op in history:
+            some = True
             if op.f == "state" and isinstance(op.process, str):
                 states.setdefault(op.process, []).append((op.value, op))
             elif op.f == "run" and isinstance(op.value, dict):
@@ -175,6 +176,12 @@ def recorded(run: Path) -> tuple[History | None, dict[str, int], States, bool, l
                 complete = all(stream.get("sent") == stream.get("received") for stream in streams.values())
     except HistoryError as error:
         raise UsageError(str(error)) from None
+    if not some:  # nothing can be held against it, and what came out again would be called the same
+        raise UsageError(
+            "there is no op in it",
+            where=str(history.path),
+            remedy="Put the run's history back, or remove the file: without one the journals alone are repeated.",
+        )
     return history, sids, states, complete and not history.missing, list(history.notes)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from checker.history import Op
 from harness import words
+from harness.errors import UsageError
 from node import journal
 from node.events import Effect, Report
 from node.journal import Entry, JournalError, Start, Step, digest
@@ -116,6 +117,7 @@ class _Entries(Iterator[Entry]):
     """The entries of a journal, with the line of the one that was given last, and whether a life ends with it."""
 
     def __init__(self, path: Path, note: Callable[[str], None]) -> None:
+        self._path = path
         self._read = journal.read(str(path), note)
         self._next: Entry | None = None
         self._error: JournalError | None = None
@@ -127,6 +129,12 @@ class _Entries(Iterator[Entry]):
             self._next = next(self._read, None)
         except JournalError as error:
             self._next, self._error = None, error
+        except OSError as error:
+            raise UsageError(
+                f"cannot be read: {error.strerror}",
+                where=str(self._path),
+                remedy=f"A server's {JOURNAL} is a file; fetch it again from the run that wrote it.",
+            ) from None
 
     def __next__(self) -> Entry:
         if self._next is None:
@@ -190,7 +198,7 @@ def moments(
     """A journal's inputs, repeated one at a time, as long as they are not past `until`.
 
     `bug` puts another core in the place of the one that ran ("" is the correct one).  Raises JournalError, with file
-    and line.
+    and line; UsageError where there is no file that can be read.
     """
     entries = _Entries(path, note)
 
@@ -237,6 +245,8 @@ def replay_host(
         except JournalError as error:
             result.damage = str(error)
             return result
+        except UsageError:
+            raise
         except Exception as error:  # noqa: BLE001 - the core itself fails on an input on which it did not fail before
             line = seen.line + 1 if seen else 1
             result.difference = Difference(
@@ -254,10 +264,14 @@ def replay_host(
             return result
         look(seen)
     if result.inputs == 0:
-        result.damage = f"{path}: there is no whole line in it"
+        empty = path.stat().st_size == 0
+        result.damage = f"{path}: " + (
+            "the journal is empty; fetch it again, or take it away" if empty else "there is no whole line in it"
+        )
+        return result  # the records have transitions, and there is no input that they could be missing after
     for record in records:
         if record.next is not None and result.difference is None:
-            assert seen is not None
+            assert seen is not None  # there were inputs
             result.difference = _difference(
                 seen, result, f"a transition of {record.name} never came out", [words.transition(record.next)], []
             )

@@ -37,6 +37,10 @@ class Bound:
                 self.ns = round(float(text.removesuffix("s")) * 1e9)
         except (ValueError, OverflowError):
             raise UsageError(f"{option} {text!r}: give a run time such as 12.5s, or a line such as line:812") from None
+        if self.line is not None and self.line < 1:
+            raise UsageError(f"{option} {text!r}: a journal's first line is line:1; give that or a later one")
+        if self.ns < 0:
+            raise UsageError(f"{option} {text!r}: a run begins at 0 s; give a run time from there on, such as 12.5s")
 
     def is_before(self, line: int, time: int | None) -> bool:
         """Whether the place lies before the input at `line`, whose run time is `time`."""
@@ -62,6 +66,8 @@ def walk(
     Without `step` only the state at its end is said.  Raises UsageError for a damaged journal.
     """
     replayed = replay_run(run, host).servers[0]
+    if replayed.damage and not replayed.inputs:
+        raise UsageError(replayed.damage)  # there is nothing to walk through
     times = replayed.times
     if any(bound is not None and bound.line is None for bound in (since, until)) and times.at(1, 0) is None:
         raise UsageError(f"{run}: no run time is known of {host}'s inputs", remedy="Give lines, such as line:812.")

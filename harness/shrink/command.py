@@ -1,7 +1,7 @@
 """`onethrone shrink RUN`.
 
-Exit codes: 0 it was made smaller, 2 the failure was not found in the simulator, 254 there is nothing to shrink,
-255 interrupted (the best so far is kept).
+Exit codes: 0 the smallest case found is kept, 2 the failure was not found in the simulator, 254 there is nothing to
+shrink, 255 interrupted (the best so far is kept).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from harness.shrink.kept import Kept
 from harness.shrink.search import SERVERS_MIN, BudgetSpent, Case, Search
 from harness.shrink.story import story
 from harness.simulator import knobs
-from harness.simulator.given import Given, given
+from harness.simulator.given import Given, broken_in, given
 from node import bugs
 
 STORY = "story.txt"
@@ -144,7 +144,15 @@ def _check(was: Given, run: Path, promise: str) -> None:
         raise UsageError(f"{run}: the simulator has no {was.system}: only runs of onethrone's own server are shrunk")
     if was.bug and was.bug not in bugs.names():
         raise UsageError(f"{run}: there is no bug {was.bug!r}", remedy=f"There are: {', '.join(bugs.names())}.")
-    judged = run.is_dir() and (run / "results.json").exists()
+    results = run / "results.json"
+    judged = run.is_dir() and results.exists()
+    if judged and broken_in(results) is None:
+        raise UsageError(
+            "this is not a verdict, so what the run broke is not known",
+            where=str(results),
+            remedy="`onethrone check --json` of the run's history.jsonl prints it again, to be put there; "
+            "without a results.json, shrink judges the run anew.",
+        )
     if judged and not was.broken:
         raise UsageError(f"{run}: this run broke no promise: there is nothing to shrink")
     if promise and judged and promise not in was.broken:
@@ -188,12 +196,14 @@ def _first(was: Given, run: Path, promise: str, failing: Failing, budget_s: floa
         wanted = promise or ", ".join(was.broken) or "any promise"
         raise NotReproduced(
             f"{run}: its {len(was.schedule.faults)} faults did not break {wanted} in {failing.runs} simulated worlds",
-            remedy="The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
+            remedy=("A larger --budget, or more --runs, searches on.  " if failing.runs < WORLDS_MAX else "")
+            + "The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
             "`onethrone run --schedule`.",
         )
     say(f"seed {case.seeds[0]} breaks {failing.promise}: {len(case.faults)} faults, {case.schedule.servers} voters")
     if was.bug:
-        failing.correct = failing.judge_the_correct(case, case.seeds[0])
+        with contextlib.suppress(BudgetSpent):  # the case fails all the same; the search ends before its first step
+            failing.correct = failing.judge_the_correct(case, case.seeds[0])
         if failing.correct is False:
             say(f"the correct server breaks a promise, too: this is not the doing of {was.bug}")
             failing.correct = None
@@ -247,13 +257,16 @@ def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> Searc
         if time.monotonic() - said_at >= LINE_EVERY_S:
             improved(search.best, "nothing smaller yet")
 
+    suspects: tuple[frozenset[str], ...] = ()
+    with contextlib.suppress(BudgetSpent):  # without guesses the search still knows its case, which is the best so far
+        suspects = failing.suspects(case, case.seeds[0])
     failing.watch = watch
     search = Search(
         case,
         failing,
         acts=failing.correct is True,
         servers_min=case.schedule.servers if failing.settings.groups else SERVERS_MIN,  # groups name their servers
-        suspects=failing.suspects(case, case.seeds[0]),
+        suspects=suspects,
         foresee=failing.foresee,
         improved=improved,
     )

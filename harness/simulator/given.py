@@ -65,7 +65,7 @@ def given(path: Path) -> Given:
         found = Given(schedule, inputs.seed, inputs.servers, inputs.settings, inputs.bug, knobs=inputs.knobs)
     elif (folder / "plan.toml").is_file():
         found = _of_plan(folder / "plan.toml", schedule)
-    return msgspec.structs.replace(found, broken=_broken_in(folder / "results.json"))
+    return msgspec.structs.replace(found, broken=broken_in(folder / "results.json") or ())
 
 
 def _of_plan(path: Path, schedule: Schedule) -> Given:
@@ -82,13 +82,13 @@ def _of_plan(path: Path, schedule: Schedule) -> Given:
     return Given(schedule, None, len(plans.host_names(plan)), settings, ensemble.bug, system=plan.system)
 
 
-def _broken_in(path: Path) -> tuple[str, ...]:
-    """The promises that a run's verdict says were broken; none where there is no verdict."""
+def broken_in(path: Path) -> tuple[str, ...] | None:
+    """The promises that a run's verdict says were broken; None where there is no verdict."""
     try:
         results = json.loads(path.read_bytes())["results"]
         broken = {name: result for name, result in results.items() if result.get("judged", True)}
         broken = {name: result for name, result in broken.items() if result.get("valid") is False}
         first = {name: min(v["time"] for v in result["violations"]) for name, result in broken.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        return None
     return tuple(sorted(first, key=lambda name: (first[name], name)))

@@ -218,6 +218,33 @@ def test_a_damaged_journal_ends_the_command_with_254(run: Path) -> None:
     assert "Damaged: 1 of 3" in told.output
 
 
+def test_an_empty_journal_ends_the_command_with_254(run: Path) -> None:
+    path = run / "n3" / "journal.jsonl"
+    path.write_text("")
+    told = command(run)
+    assert told.return_value == 254, told.exception
+    assert f"{path}: the journal is empty" in told.output
+    walked = command(run, "--server", "n3", "--step")
+    assert isinstance(walked.exception, UsageError), walked.output
+    assert f"{path}: the journal is empty" in str(walked.exception)
+
+
+def test_a_folder_in_the_place_of_a_journal_is_bad_input(run: Path) -> None:
+    path = run / "n3" / "journal.jsonl"
+    path.unlink()
+    path.mkdir()
+    told = command(run)
+    assert isinstance(told.exception, UsageError), told.output
+    assert str(told.exception).startswith(f"{path}: cannot be read: Is a directory")
+
+
+def test_a_history_without_an_op_is_bad_input(run: Path) -> None:
+    (run / "history.jsonl").write_text("")
+    told = command(run)
+    assert isinstance(told.exception, UsageError), told.output
+    assert str(told.exception).startswith(f"{run / 'history.jsonl'}: there is no op in it")
+
+
 def test_a_cut_last_line_is_noted_and_the_rest_is_repeated(run: Path) -> None:
     path = run / "n3" / "journal.jsonl"
     whole = path.read_bytes()
@@ -316,6 +343,8 @@ def test_what_cannot_be_replayed_is_said_plainly(run: Path, tmp_path: Path) -> N
         ([run, "--step"], "name it: --server"),
         ([run, "--bug", "nonsense"], "there is no such bug"),
         ([run, "--server", "n1", "--until", "soon"], "give a run time such as 12.5s"),
+        ([run, "--server", "n1", "--until", "-1s"], "--until '-1s': a run begins at 0 s"),
+        ([run, "--server", "n1", "--from", "line:0"], "--from 'line:0': a journal's first line is line:1"),
     ):
         result = command(*words)
         assert isinstance(result.exception, UsageError), result.output

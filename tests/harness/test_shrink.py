@@ -133,6 +133,26 @@ def test_where_no_world_breaks_it_the_command_says_so(run: Path, tmp_path: Path)
     assert "did not break" in ended.stderr
 
 
+@pytest.mark.parametrize("runs_max", [1, 2])
+def test_a_budget_that_ends_before_the_first_step_keeps_the_case_that_was_found(
+    runs_max: int, run: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    done = shrink(run, tmp_path / "small", runs_max=runs_max, say=said.append)
+    assert (done.promise, done.runs, done.whole, done.interrupted) == (PROMISE, runs_max, False, False)
+    assert done.faults == done.faults_before
+    assert done.test.exists()
+    assert said[-1].endswith("the budget is spent")
+
+
+def test_a_budget_that_ends_before_anything_is_found_says_so(run: Path, tmp_path: Path) -> None:
+    words = ["shrink", str(like_hosts(run, tmp_path / "hosts")), "--budget", "0.01s", "--out", str(tmp_path / "small")]
+    ended = subprocess.run([*ONETHRONE, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"did not break {PROMISE} in 0 simulated worlds" in ended.stderr
+    assert "--budget" in ended.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_keeps_the_best_so_far(number: signal.Signals, run: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
@@ -216,6 +236,19 @@ def test_a_run_that_broke_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     (fine / "results.json").unlink()  # judged anew
     with pytest.raises(UsageError, match="broke no promise"):
         shrink(fine, tmp_path / "small", say=lambda text: None)
+
+
+@pytest.mark.parametrize("text", ["garbage", "{}", '{"results": {"epochs": {"valid": false}}}', "[]", ""])
+def test_a_verdict_that_is_none_is_bad_input_and_not_a_run_that_broke_nothing(
+    text: str, run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as refused:
+        shrink(tmp_path / "run", tmp_path / "small", say=lambda text: None)
+    assert str(refused.value).startswith(f"{path}: this is not a verdict")
+    assert "onethrone check --json" in str(refused.value)
 
 
 def test_a_fault_is_told_by_what_it_did() -> None:
