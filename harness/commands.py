@@ -14,6 +14,7 @@ from harness import folder as folders
 from harness import plan as plans
 from harness.errors import UsageError
 from harness.options import Seconds
+from nemesis.schedule import SEED_MAX
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 HARNESS_FAILED = 255
@@ -31,9 +32,7 @@ HARNESS_FAILED = 255
     help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
     " settings.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, plans.MAX_SEED), help="Draws the schedule; without it a new one is chosen."
-)
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Draws the schedule; without it a new one is chosen.")
 @click.option(
     "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="A schedule, or a run whose schedule to repeat."
 )
@@ -85,7 +84,7 @@ def run(
     if seed is not None:
         plan = plan.replace(seed=seed)
     elif plan_path is None and schedule is None:
-        plan = plan.replace(seed=random.SystemRandom().randint(0, plans.MAX_SEED))
+        plan = plan.replace(seed=random.SystemRandom().randint(0, SEED_MAX))
     nemesis: dict[str, object] = {}
     if schedule is not None:
         nemesis["schedule"] = str(_schedule_file(schedule).resolve())

@@ -35,6 +35,7 @@ import tomli_w
 from harness.errors import UsageError
 from harness.lab.lab import HOSTS_MAX
 from nemesis.faults import KINDS
+from nemesis.schedule import SEED_MAX
 from node import bugs
 
 SYSTEMS = ("onethrone", "zookeeper")
@@ -203,7 +204,6 @@ def check(plan: Plan, where: str) -> Plan:
     return plan
 
 
-MAX_SEED = 2**31 - 1
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 MAX_WORKERS = 16
@@ -252,7 +252,7 @@ def _wrong_numbers(plan: Plan) -> list[str]:
         "[workload] rate_per_s": (plan.workload.rate_per_s, MAX_RATE_PER_S),
     }
     from_zero: dict[str, tuple[float, float]] = {
-        "seed": (plan.seed, MAX_SEED),
+        "seed": (plan.seed, SEED_MAX),
         "[bounds] convergence_s": (plan.bounds.convergence_s, DAY_S),
         "[bounds] stepping_down_s": (plan.bounds.stepping_down_s, DAY_S),
     }

@@ -39,6 +39,8 @@ from nemesis.faults import KINDS, Fault, FaultError, check
 SCHEMA = 1
 
 SEED_MAX = 2**31 - 1
+"""Of every seed: a run's, a plan's, a simulation's."""
+
 SERVERS_MIN, SERVERS_MAX = 3, 99
 DURATION_MAX_S = 7 * 86_400.0
 """As long as a plan's `limit_s` may be."""

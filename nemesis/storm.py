@@ -195,7 +195,10 @@ def _phases(duration_s: float, act_s: float | None) -> tuple[float, float, float
 
 
 def _least_s(bout_s: float, act_s: float | None) -> float:
-    """The shortest duration, in tenths of a second, that has room for one bout: the calm, too, grows with it."""
+    """The shortest duration, in tenths of a second, that has room for one bout: the calm, too, grows with it.
+
+    The room grows by more than half of what the duration grows by, so this ends.
+    """
     tenths = math.ceil(10 * max(MIN_DURATION_S, bout_s + 2 * (act_s or 0)))
     while True:
         calm, core_at, _ = _phases(tenths / 10, act_s)

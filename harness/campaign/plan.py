@@ -35,7 +35,7 @@ from harness.simulator import ensembles
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import Settings, drawn, run_value
 from nemesis.faults import KINDS
-from nemesis.schedule import ScheduleError
+from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
 
 HOSTS, SIMULATOR = "hosts", "simulator"
@@ -272,7 +272,7 @@ def _wrong_words(plan: CampaignPlan) -> list[str]:
 
 def _wrong_numbers(plan: CampaignPlan) -> list[str]:
     at_least: dict[str, tuple[float, float, float]] = {
-        "seed": (plan.seed, 0, plans.MAX_SEED),
+        "seed": (plan.seed, 0, SEED_MAX),
         "[simulator] processes": (plan.simulator.processes, 0, 1024),
         "[simulator] batch": (plan.simulator.batch, 1, 10_000),
         "[simulator] limit_s": (plan.simulator.limit_s, 20, plans.DAY_S),

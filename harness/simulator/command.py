@@ -24,7 +24,7 @@ from harness.simulator.durations import duration_s
 from harness.simulator.given import Given
 from harness.simulator.given import given as given_by
 from harness.simulator.run import SimulatedRun, simulate
-from nemesis.schedule import ScheduleError
+from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
@@ -32,11 +32,10 @@ KEPT_MAX = 10
 """Folders of failing seeds that a campaign keeps; the others are named, with the command that repeats them."""
 SHOWN_MAX = 20
 LINE_EVERY_S = 5.0
-_MAX_SEED = 2**31 - 1
 
 
 @click.command("simulate")
-@click.option("--seed", type=click.IntRange(0, _MAX_SEED), help="Run this seed and keep its folder, valid or not.")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Run this seed and keep its folder, valid or not.")
 @click.option("--seeds", metavar="A:B", help="Run the seeds from A up to B (not B itself), and keep the failing ones.")
 @click.option("--until", metavar="10m", help="Stop handing out seeds after so long (s, m or h); without B, no sooner.")
 @click.option("--servers", type=click.IntRange(3, 99), help="Servers of the ensemble: 5, or what the schedule is for.")
@@ -129,7 +128,7 @@ def simulate_command(
         if spec.bug and spec.bug != "all" and not (many or scheduler):
             return _one_bug(keeper, sizes, progress, as_json)
         if spec.bug == "all":
-            found = search(spec, range(_MAX_SEED) if seeds is None else _seeds(seeds), workers, progress.say, sizes)
+            found = search(spec, range(SEED_MAX) if seeds is None else _seeds(seeds), workers, progress.say, sizes)
             click.echo(json.dumps(found.to_json()) if as_json else found.summary)
             return EXIT_CODES[found.valid]
         return _many(keeper, given, seeds, until, workers, scheduler or "", progress, as_json)
@@ -140,7 +139,7 @@ def simulate_command(
 def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: bool) -> int:
     """Looks for one bug, and keeps the run that shows it."""
     keeper.check_place()
-    found = find(keeper.spec, range(_MAX_SEED), sizes)
+    found = find(keeper.spec, range(SEED_MAX), sizes)
     if found.seed is None:
         text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
         click.echo(json.dumps(Found((found,)).to_json()) if as_json else text)
@@ -438,7 +437,7 @@ class _Endless(Iterable[int]):
         self._first = first
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._first, _MAX_SEED))
+        return iter(range(self._first, SEED_MAX))
 
 
 def _seeds(text: str) -> range | _Endless:
@@ -446,8 +445,8 @@ def _seeds(text: str) -> range | _Endless:
     match = re.fullmatch(r"([0-9]+):([0-9]+)?", text.strip())
     if match is None:
         raise UsageError(f"--seeds {text!r}: give A:B, the first seed and the one after the last, as in 0:1000")
-    if any(len(n.lstrip("0")) > 10 or int(n) > _MAX_SEED for n in match.groups("0")):
-        raise UsageError(f"--seeds {text[:50]}: a seed is at most {_MAX_SEED}", remedy="Give smaller ones.")
+    if any(len(n.lstrip("0")) > 10 or int(n) > SEED_MAX for n in match.groups("0")):
+        raise UsageError(f"--seeds {text[:50]}: a seed is at most {SEED_MAX}", remedy="Give smaller ones.")
     first = int(match[1])
     if match[2] is None:
         return _Endless(first)
