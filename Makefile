@@ -31,7 +31,7 @@ bench: $(STAMP) host-packages test-packages compiled
 compiled: $(STAMP)
 	@tools/require cc:gcc /usr/include/stdio.h:libc6-dev
 	@$(VENV)/bin/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || tools/require -f python3-dev
-	@$(VENV)/bin/python -m harness.compiled
+	@$(VENV)/bin/python -m harness.simulator.compiled
 
 $(STAMP): requirements.lock pyproject.toml tools/require
 	@tools/require $(PYTHON):python3

@@ -31,17 +31,17 @@ from typing import Any
 
 import msgspec
 
-from checker.best_history import BestHistory
-from checker.convergence import Convergence
-from checker.epochs import Epochs
-from checker.evidence import Evidence
-from checker.fitness import FOR_EVER, World
+from checker.availability import FOR_EVER, Availability
 from checker.history import History, HistoryError, Op, Ordered, read
-from checker.partial_connectivity import PartialConnectivity
-from checker.promise import Checker, Result, Valid, Violation, seconds
-from checker.stepping_down import SteppingDown
-from checker.unique_leader import UniqueLeader
-from checker.values import EVERY, FOR_REPORTS, End, Fault, Phase, Run, ValueProblem, typed
+from checker.promises.base import Checker, Result, Valid, Violation, seconds
+from checker.promises.convergence import Convergence
+from checker.promises.epochs import Epochs
+from checker.promises.evidence import Evidence
+from checker.promises.leader_history import BestHistory
+from checker.promises.partial_connectivity import PartialConnectivity
+from checker.promises.stepping_down import SteppingDown
+from checker.promises.unique_leader import UniqueLeader
+from checker.vocabulary import EVERY, FOR_REPORTS, End, FaultOp, Phase, RunOp, ValueProblem, typed
 
 TOGETHER = 10_000
 """After so many ops, what servers and nemesis told among them goes to the checkers together: one by one, between those
@@ -130,9 +130,9 @@ class Checking:
 
     def __init__(self, knowledge_ends: int = FOR_EVER) -> None:
         self.knowledge_ends = knowledge_ends
-        self.run: Run | None = None
+        self.run: RunOp | None = None
         self.best: BestHistory | None = None
-        self.world: World | None = None
+        self.world: Availability | None = None
         self.checkers: list[Checker] = []
         self.feeds: dict[type, list[Callable[[Op], None]]] = {}
         """The type of a value -> who takes ops with it, the world first."""
@@ -200,14 +200,14 @@ class Checking:
             self.unknown_f[op.f] += 1
             return
         value = op.value
-        if isinstance(value, Fault):
+        if isinstance(value, FaultOp):
             if value.step == "start":
                 if op.type == "invoke":
                     self.faults[op.f] += 1
                 elif op.type == "ok" and value.shown:
                     self.verified[op.f] += 1
         elif op.process == "controller":
-            if isinstance(value, Run):
+            if isinstance(value, RunOp):
                 if self.run is not None:
                     raise ValueProblem("a second run op: a history is of one run")
                 self._begin(value)
@@ -218,9 +218,9 @@ class Checking:
                 self.end = value
         self.order.push(op)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: RunOp) -> None:
         self.run = run
-        self.world = World(run, self.knowledge_ends)
+        self.world = Availability(run, self.knowledge_ends)
         self.best = BestHistory(self.world)
         self.checkers = [
             UniqueLeader(self.world),

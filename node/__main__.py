@@ -7,10 +7,10 @@ import sys
 from typing import List, NoReturn, Optional
 
 from node import bugs
-from node.agent import EXIT_DISK, EXIT_USAGE, serve
+from node.agent.agent import EXIT_DISK, EXIT_USAGE, serve
+from node.agent.storage import StorageError
 from node.config import ConfigError, load
-from node.server import Server
-from node.storage import StorageError
+from node.protocol.server import Server
 
 
 class _Parser(argparse.ArgumentParser):

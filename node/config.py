@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
-from node.events import Address
+from node.protocol.events import Address
 
 PARTICIPANT = "participant"
 OBSERVER = "observer"

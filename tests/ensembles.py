@@ -19,15 +19,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness import systems
-from harness.errors import HarnessError
-from harness.lab import Lab
-from harness.plan import Ensemble
-from harness.ssh import Remote
-from harness.systems import Command, Place, System
-from harness.zkclient import Client, SocketLike, ZooKeeperError, four_letter_word
+from harness import HarnessError
+from harness.hosts.provision.lab import Lab
+from harness.hosts.ssh.remote import Remote
+from harness.plan.schema import EnsemblePlan
+from harness.systems import base
+from harness.systems.base import Command, Place, System
+from harness.workloads.zookeeper import SocketLike, ZooKeeperClient, ZooKeeperError, four_letter_word
 
-SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888)
+SETTINGS = EnsemblePlan(
+    tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888
+)
 _numbers = itertools.count()
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
@@ -36,19 +38,19 @@ _PR_SET_PDEATHSIG = 1
 class Servers:
     """Some servers that form one ensemble: `systems_by_host` says what each is; n1 is server 1, and so on."""
 
-    def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: Ensemble = SETTINGS) -> None:
+    def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: EnsemblePlan = SETTINGS) -> None:
         network = f"127.{1 + os.getpid() % 250}.{next(_numbers) % 250}"
         self.directories = {host: directory / host for host in systems_by_host}
         self._set_up(systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)))
 
     def _set_up(
-        self, systems_by_host: Mapping[str, str], settings: Ensemble, where: Callable[[str, int], tuple[str, str]]
+        self, systems_by_host: Mapping[str, str], settings: EnsemblePlan, where: Callable[[str, int], tuple[str, str]]
     ) -> None:
         """`where` gives a server's address, and its directory as it is seen there."""
         self.hosts = tuple(systems_by_host)
         self.places = {host: Place(host, sid, *where(host, sid)) for sid, host in enumerate(self.hosts, 1)}
         self.systems: dict[str, System] = {
-            host: systems.make(name, settings, self.places) for host, name in systems_by_host.items()
+            host: base.make(name, settings, self.places) for host, name in systems_by_host.items()
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for host in self.hosts:
@@ -96,8 +98,8 @@ class Servers:
         place, port = self.places[host], self.systems[host].client_port
         return socket.create_connection((place.address, port), timeout=deadline_s)
 
-    def client(self, host: str, deadline_s: float = 5.0) -> Client:
-        return Client.connect(self.connect(host), deadline_s)
+    def client(self, host: str, deadline_s: float = 5.0) -> ZooKeeperClient:
+        return ZooKeeperClient.connect(self.connect(host), deadline_s)
 
     def ask(self, host: str, word: str) -> str:
         """The answer to a four-letter word; "" when there is none."""
@@ -107,7 +109,7 @@ class Servers:
             return ""
 
     def peer_state(self, host: str) -> str:
-        return systems.peer_state(lambda word: self.ask(host, word))
+        return base.peer_state(lambda word: self.ask(host, word))
 
     def states(self) -> dict[str, str]:
         return {host: self.peer_state(host) for host in self.hosts}
@@ -176,7 +178,7 @@ class LabServers(Servers):
         remotes: Mapping[str, Remote],
         name: str,
         systems_by_host: Mapping[str, str],
-        settings: Ensemble = SETTINGS,
+        settings: EnsemblePlan = SETTINGS,
     ) -> None:
         self._lab = lab
         self._remotes = remotes

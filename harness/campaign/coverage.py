@@ -1,7 +1,7 @@
 """What a run reached: counted from its history, in one pass.
 
 The model.  A history is read once, in the order of time, beside the checkers' own picture of the ensemble
-(`checker.fitness.World`).  What is counted:
+(`checker.availability.Availability`).  What is counted:
 
 *   `faults`      kind -> the word that it was aimed by -> how often it was verified to be in force;
 *   `refused`     kind -> how often it did not come into force, or nobody knows;
@@ -35,9 +35,9 @@ from typing import Any
 
 import msgspec
 
-from checker.fitness import World
+from checker.availability import Availability
 from checker.history import Op, Ordered, read
-from checker.values import Run, Started, State, Stopped, ValueProblem, typed
+from checker.vocabulary import RunOp, Started, State, Stopped, ValueProblem, typed
 from nemesis import storm
 from nemesis.faults import KINDS
 from nemesis.targets import WORDS
@@ -67,7 +67,7 @@ Counts = dict[str, int]
 Table = dict[str, Counts]
 
 
-class Stretch(msgspec.Struct, array_like=True):
+class CoverageStretch(msgspec.Struct, array_like=True):
     """One of the longest times without a leader."""
 
     ms: float
@@ -123,7 +123,7 @@ class Coverage(msgspec.Struct):
     partitions: Table = {}
     states: Counts = {}
     elections: dict[str, Lengths] = {}
-    slowest: list[Stretch] = []
+    slowest: list[CoverageStretch] = []
     epochs: int = 0
     """Leaders that were established."""
 
@@ -173,8 +173,8 @@ class _Reading:
 
     def __init__(self) -> None:
         self.found = Coverage()
-        self.run: Run | None = None
-        self.world: World | None = None
+        self.run: RunOp | None = None
+        self.world: Availability | None = None
         self._asked: dict[str, tuple[list[str], str]] = {}
         """Fault -> the states of its victims when it was asked for, and on which side of it the leader was."""
         self._after = "start"
@@ -193,9 +193,9 @@ class _Reading:
             if self.run is None:
                 raise
             return  # a line that no checker takes: they say so
-        if isinstance(op.value, Run):
+        if isinstance(op.value, RunOp):
             self.run = op.value
-            self.world = World(op.value)
+            self.world = Availability(op.value)
             return
         world = self.world
         assert world is not None
@@ -320,7 +320,7 @@ class _Reading:
 
     def _elected(self, ms: float, after: str, at_s: float) -> None:
         self.found.elections.setdefault(after, Lengths()).take(ms)
-        self.found.slowest.append(Stretch(round(ms, 3), after, round(at_s, 3)))
+        self.found.slowest.append(CoverageStretch(round(ms, 3), after, round(at_s, 3)))
         self.found.slowest.sort(key=lambda stretch: -stretch.ms)
         del self.found.slowest[SLOWEST:]
 

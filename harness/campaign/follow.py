@@ -19,7 +19,7 @@ _STORY_MAX = 4000
 
 def able(kind: str) -> bool:
     """Whether there is such a command."""
-    return kind != "shrink" or importlib.util.find_spec("harness.shrink.command") is not None
+    return kind != "shrink" or importlib.util.find_spec("harness.cli.shrink") is not None
 
 
 def words(job: Job, campaign: Path, shrink_s: float) -> list[str]:

@@ -39,7 +39,7 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import UsageError
+from harness import UsageError
 
 FILE = "campaign.jsonl"
 REMEDY = "It was changed or damaged: put it back from a copy, or begin a new campaign; the runs that are there stay."
@@ -76,7 +76,7 @@ class Job(msgspec.Struct, omit_defaults=True):
         return self.kind in ("hosts", "simulate")
 
 
-class Journal:
+class CampaignJournal:
     """Appends to the journal of a folder."""
 
     def __init__(self, folder: Path) -> None:

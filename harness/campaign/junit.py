@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from harness.campaign.night import Night
+from harness.campaign.figures import Night
 from harness.campaign.plan import HOSTS, SIMULATOR
 from harness.campaign.tally import Counted, number
 

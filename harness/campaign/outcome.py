@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from checker.promise import Valid
+from checker.promises.base import Valid
 from harness.campaign.coverage import Coverage
 from harness.campaign.signature import Signature
 
@@ -43,7 +43,7 @@ class Trouble(msgspec.Struct, omit_defaults=True):
     log: str = ""
 
 
-class Outcome(msgspec.Struct, omit_defaults=True):
+class CountedOutcome(msgspec.Struct, omit_defaults=True):
     """What there is to count of a job."""
 
     valid: int = 0
@@ -88,7 +88,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
         self.groups[key] = self.groups.get(key, 0) + 1
         self.failures.append(failure)
 
-    def add(self, other: Outcome) -> None:
+    def add(self, other: CountedOutcome) -> None:
         for name in ("valid", "invalid", "unknown", "cut", "seconds", "ops", "bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in ("failures", "unknowns", "harness"):
@@ -100,17 +100,17 @@ class Outcome(msgspec.Struct, omit_defaults=True):
                 counts[name] = counts.get(name, 0) + count
 
 
-def save(outcome: Outcome, folder: Path) -> None:
+def save(outcome: CountedOutcome, folder: Path) -> None:
     """Whole or not at all.  Raises OSError."""
     half = folder / f".{FILE}.half"
     half.write_bytes(msgspec.json.encode(outcome))
     half.replace(folder / FILE)
 
 
-def load(folder: Path) -> Outcome | None:
+def load(folder: Path) -> CountedOutcome | None:
     """None where there is none, or none that can be read."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Outcome)
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=CountedOutcome)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -27,13 +27,22 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from harness import plan as plans
-from harness.errors import UsageError
-from harness.lab.lab import HOSTS_MAX
-from harness.plan import Bounds, Ensemble, Hosts, Nemesis, Plan, Time, Workload, did_you_mean
+from harness import UsageError
+from harness.hosts.provision.lab import HOSTS_MAX
+from harness.plan import schema as plans
+from harness.plan.schema import (
+    BoundsPlan,
+    EnsemblePlan,
+    HostsPlan,
+    NemesisPlan,
+    Plan,
+    TimePlan,
+    WorkloadPlan,
+    did_you_mean,
+)
 from harness.simulator import ensembles
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import Settings, drawn, run_value
+from harness.simulator.run import SimulatorSettings, drawn, run_value
 from nemesis.faults import KINDS
 from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
@@ -78,9 +87,9 @@ class Setting(msgspec.Struct, frozen=True):
     """Sizes of the ensemble; on hosts, those that an ensemble of hosts is large enough for."""
     mixes: tuple[str, ...] = ()
     """Names of mixes; empty is all of them."""
-    ensemble: Ensemble = Ensemble()
-    workload: Workload = Workload()
-    bounds: Bounds = Bounds()
+    ensemble: EnsemblePlan = EnsemblePlan()
+    workload: WorkloadPlan = WorkloadPlan()
+    bounds: BoundsPlan = BoundsPlan()
 
 
 class Canary(msgspec.Struct, frozen=True):
@@ -144,7 +153,7 @@ class CampaignPlan(msgspec.Struct, frozen=True):
     )
     """Kinds of fault by the name of the mix; an empty list is every kind that the hosts can do."""
     settings: tuple[Setting, ...] = (Setting(),)
-    time: Time = Time()
+    time: TimePlan = TimePlan()
     lease_s: float = 30.0
     canary: Canary = Canary()
     deadlines: Deadlines = Deadlines()
@@ -199,14 +208,14 @@ def load(path: Path) -> CampaignPlan:
     return plan
 
 
-def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> Hosts:
+def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> HostsPlan:
     """The hosts of a run on this ensemble: the first `servers` of them (all, if 0)."""
     about: dict[str, Any] = {"directory": plan.hosts.directory}
     made = re.fullmatch(r"lab:(\d{1,3})", ensemble.strip())
     if made:
-        return Hosts(lab=servers or int(made[1]), **about)
+        return HostsPlan(lab=servers or int(made[1]), **about)
     names = tuple(name.strip() for name in ensemble.split(",") if name.strip())
-    return Hosts(names=names[: servers or None], ssh_config=plan.hosts.ssh_config, **about)
+    return HostsPlan(names=names[: servers or None], ssh_config=plan.hosts.ssh_config, **about)
 
 
 def capacity(plan: CampaignPlan, ensemble: str) -> int:
@@ -214,7 +223,7 @@ def capacity(plan: CampaignPlan, ensemble: str) -> int:
     return hosts.lab or len(hosts.names)
 
 
-def run_plan(plan: CampaignPlan, hosts: Hosts, setting: Setting, mix: str, seed: int, name: str) -> Plan:
+def run_plan(plan: CampaignPlan, hosts: HostsPlan, setting: Setting, mix: str, seed: int, name: str) -> Plan:
     """The plan of one run on hosts."""
     return Plan(
         name=name,
@@ -223,15 +232,15 @@ def run_plan(plan: CampaignPlan, hosts: Hosts, setting: Setting, mix: str, seed:
         hosts=hosts,
         ensemble=setting.ensemble,
         time=plan.time,
-        nemesis=Nemesis(kinds=plan.mixes[mix], lease_s=plan.lease_s),
+        nemesis=NemesisPlan(kinds=plan.mixes[mix], lease_s=plan.lease_s),
         workload=setting.workload,
         bounds=setting.bounds,
     )
 
 
-def simulated(plan: CampaignPlan, setting: Setting, servers: int) -> Settings:
+def simulated(plan: CampaignPlan, setting: Setting, servers: int) -> SimulatorSettings:
     """The settings of a simulated run."""
-    run = run_plan(plan, Hosts(lab=servers), setting, mixes_of(plan, setting)[0], 0, plan.name)
+    run = run_plan(plan, HostsPlan(lab=servers), setting, mixes_of(plan, setting)[0], 0, plan.name)
     return msgspec.structs.replace(ensembles.of_plan(run), duration_s=plan.simulator.limit_s)
 
 
@@ -342,7 +351,7 @@ def _wrong_runs(plan: CampaignPlan) -> list[str]:
     for setting in plan.settings:
         places = [hosts_of(plan, e, n) for e in plan.hosts.ensembles for n in setting.servers if n <= capacity(plan, e)]
         if SIMULATOR in setting.on and plan.simulator.processes:
-            places += [Hosts(lab=servers) for servers in setting.servers]
+            places += [HostsPlan(lab=servers) for servers in setting.servers]
             if setting.system != "onethrone":
                 problems.append(f"[settings {setting.name}] {setting.system} is not simulated; give on = ['hosts']")
         for hosts in places:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from checker.promise import Violation
+from checker.promises.base import Violation
 from checker.verdict import Verdict
 
 _ONE = {"are": "is", "were": "was", "have": "has"}

@@ -20,12 +20,12 @@ from typing import Any
 
 import msgspec
 
-from checker.promise import Valid
+from checker.promises.base import Valid
+from harness import UsageError
 from harness.campaign import journal
 from harness.campaign.journal import Job, job_of
 from harness.campaign.outcome import Failure
 from harness.campaign.plan import HOSTS, SIMULATOR
-from harness.errors import UsageError
 
 GROUPS_MAX = 200
 """Groups of failures that are kept apart."""

@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from checker.history import HistoryError, Op, read
-from checker.values import Run, ValueProblem
 from checker.verdict import Verdict, check
+from checker.vocabulary import RunOp, ValueProblem
 from harness.campaign import coverage, signature
 from harness.campaign import outcome as outcomes
 from harness.campaign.journal import Job
-from harness.campaign.outcome import Failure, Outcome, Trouble
+from harness.campaign.outcome import CountedOutcome, Failure, Trouble
 from harness.campaign.plan import CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 
@@ -52,7 +52,7 @@ THINNED = ("results.json", "plan.toml", "schedule.json", "history.jsonl.gz")
 """What is left of a passing run on hosts."""
 
 
-class Spec(msgspec.Struct):
+class WorkSpec(msgspec.Struct):
     """`job.json` in a job's folder: what its child has to know."""
 
     job: Job
@@ -64,14 +64,14 @@ class Line(msgspec.Struct, omit_defaults=True):
     """Of the file of seeds."""
 
     seed: int
-    outcome: Outcome | None = None
+    outcome: CountedOutcome | None = None
 
 
 def main(words: list[str]) -> int:
     parent, what, *rest = words
     _end_with(int(parent))
     if what == "command":
-        from harness.cli import main as onethrone
+        from harness.cli.onethrone import main as onethrone
 
         onethrone(rest)
     os.nice(10)  # beside runs on hosts, whose servers keep time
@@ -81,7 +81,7 @@ def main(words: list[str]) -> int:
     elif what == "judge":
         _judge(campaign, campaign / "runs" / rest[1], rest[2], " ".join(rest[3:]))
     elif what == "report":
-        from harness.campaign.morning import write
+        from harness.campaign.report import write
 
         write(campaign)
     return 0
@@ -99,7 +99,7 @@ def _end_with(parent: int) -> None:
 
 def _simulate(campaign: Path, folder: Path) -> None:
     plan = load_plan(campaign / PLAN)
-    spec = msgspec.json.decode((folder / SPEC).read_bytes(), type=Spec)
+    spec = msgspec.json.decode((folder / SPEC).read_bytes(), type=WorkSpec)
     job = spec.job
     total, begun = _so_far(folder / SEEDS)
     kept = dict(spec.kept)
@@ -111,7 +111,7 @@ def _simulate(campaign: Path, folder: Path) -> None:
             if tries is None:
                 continue
             if tries >= TRIES:
-                one = Outcome(unknown=1, harness=[Trouble(f"its process died or hung, {tries} times", seed)])
+                one = CountedOutcome(unknown=1, harness=[Trouble(f"its process died or hung, {tries} times", seed)])
             else:
                 _append(file, Line(seed))
                 one = _seed(plan, job, seed, campaign, folder, kept)
@@ -129,9 +129,9 @@ def _append(file: io.FileIO, line: Line) -> None:
         left = left[file.write(left) or 0 :]
 
 
-def _so_far(path: Path) -> tuple[Outcome, dict[int, int | None]]:
+def _so_far(path: Path) -> tuple[CountedOutcome, dict[int, int | None]]:
     """The sum of what is done, and for each seed how often it was begun; None: it is done."""
-    total = Outcome()
+    total = CountedOutcome()
     begun: dict[int, int | None] = {}
     if not path.exists():
         return total, begun
@@ -152,12 +152,14 @@ def _so_far(path: Path) -> tuple[Outcome, dict[int, int | None]]:
     return total, begun
 
 
-def _seed(plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path, kept: dict[str, int]) -> Outcome:
+def _seed(
+    plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path, kept: dict[str, int]
+) -> CountedOutcome:
     from harness.simulator.run import simulate
 
     settings = simulated(plan, plan.setting(job.setting), job.servers)
     knobs = knobs_of(plan, job.mix, seed)
-    found = Outcome()
+    found = CountedOutcome()
     try:
         run = simulate(seed, servers=job.servers, bug=job.bug, settings=settings, knobs=knobs)
         found.seconds, found.ops, found.marks = run.seconds, len(run.ops), {} if job.bug else run.reached
@@ -184,7 +186,9 @@ def _seed(plan: CampaignPlan, job: Job, seed: int, campaign: Path, folder: Path,
         raise  # no room: the batch ends here, and goes on when there is some
     except Exception as error:  # noqa: BLE001 - a defect of ours must name its seed, and lose no other
         traceback.print_exc()
-        found = Outcome(unknown=1, harness=[Trouble(f"the simulator failed: {type(error).__name__}: {error}", seed)])
+        found = CountedOutcome(
+            unknown=1, harness=[Trouble(f"the simulator failed: {type(error).__name__}: {error}", seed)]
+        )
     return found
 
 
@@ -218,10 +222,10 @@ def knobs_of(plan: CampaignPlan, mix: str, seed: int) -> Knobs:
 def _judge(campaign: Path, folder: Path, how: str, why: str) -> None:
     """`how` it ended: "whole"; "failed", in the harness, for the reason `why`; or "cut", by the campaign's own end."""
     plan = load_plan(campaign / PLAN)
-    job = msgspec.json.decode((folder / SPEC).read_bytes(), type=Spec).job
+    job = msgspec.json.decode((folder / SPEC).read_bytes(), type=WorkSpec).job
     run = run_folder(folder)
     log = str((folder / "log").relative_to(campaign))
-    found = Outcome()
+    found = CountedOutcome()
     trouble = Trouble(why, job.seed, "" if run is None else str(run.relative_to(campaign)), log)
     if run is None or not (run / "history.jsonl").exists():
         trouble.why = why or "it left no history"
@@ -242,7 +246,7 @@ def _judge(campaign: Path, folder: Path, how: str, why: str) -> None:
     outcomes.save(found, folder)
 
 
-def _of_history(run: Path, plan: CampaignPlan, job: Job, how: str, trouble: Trouble, found: Outcome) -> None:
+def _of_history(run: Path, plan: CampaignPlan, job: Job, how: str, trouble: Trouble, found: CountedOutcome) -> None:
     verdict = check(run)
     whole = how == "whole"
     found.judged(verdict.valid if whole or verdict.valid is False else "unknown", cut=how == "cut")
@@ -263,7 +267,7 @@ def _of_history(run: Path, plan: CampaignPlan, job: Job, how: str, trouble: Trou
             stretch.run = found.folder
     if not (run / "report.html").exists():
         from harness.report import write_report
-        from harness.report.command import rerun_command
+        from harness.results.rerun import rerun_command
 
         (run / "results.json").write_text(verdict.to_json(), encoding="utf-8")
         write_report(run, verdict, run / "report.html", rerun_command(run))
@@ -271,7 +275,7 @@ def _of_history(run: Path, plan: CampaignPlan, job: Job, how: str, trouble: Trou
 
 def _ensemble(run: Path) -> list[str]:
     for op in read(run):
-        value = msgspec.convert(op.value, Run) if op.f == "run" else None
+        value = msgspec.convert(op.value, RunOp) if op.f == "run" else None
         return list(value.ensemble) if value is not None else []
     return []
 

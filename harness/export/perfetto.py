@@ -30,7 +30,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from checker.history import Op, ordered
-from checker.promise import Violation
+from checker.promises.base import Violation
 from harness.replay.messages import Message
 
 RUN, SERVERS, FAULTS, MESSAGES, CLIENTS = 1, 2, 3, 4, 5

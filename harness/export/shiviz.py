@@ -31,7 +31,7 @@ HEADER = "(?<host>\\S+) (?<clock>\\{\\S*\\}) (?<time>\\S+) (?<event>.*)\n\n"
 _ARRIVAL, _STATE, _SENDING = 0, 1, 2
 
 
-class _Event(NamedTuple):
+class _ShivizEvent(NamedTuple):
     """Compared by its place in its server's life: what a line of the journal brought in comes before what it sent."""
 
     line: int
@@ -44,7 +44,7 @@ class _Event(NamedTuple):
 
 @dataclass
 class _Server:
-    events: list[_Event] = field(default_factory=list)
+    events: list[_ShivizEvent] = field(default_factory=list)
     done: int = 0
     clock: dict[str, int] = field(default_factory=dict)
 
@@ -62,20 +62,20 @@ def shiviz(messages: Iterable[Message], states: Iterable[Op], since_ns: int, unt
         if since_ns <= message.sent_ns <= until_ns:
             lost = "" if message.received_ns is not None else ", which never arrived"
             text = f"to {message.receiver}: {message.label}{lost}"
-            event = _Event(message.sent_line, _SENDING, number, message.sent_ns, text)
+            event = _ShivizEvent(message.sent_line, _SENDING, number, message.sent_ns, text)
             servers.setdefault(message.sender, _Server()).events.append(event)
             if message.received_ns is not None and message.received_ns <= until_ns:
                 arrows.add(number)
         if message.received_ns is not None and since_ns <= message.received_ns <= until_ns:
             text = f"from {message.sender}: {message.label}"
-            event = _Event(message.received_line or 0, _ARRIVAL, number, message.received_ns, text)
+            event = _ShivizEvent(message.received_line or 0, _ARRIVAL, number, message.received_ns, text)
             servers.setdefault(message.receiver, _Server()).events.append(event)
     for server in servers.values():
         server.events.sort()
-    changes: dict[str, list[_Event]] = {}
+    changes: dict[str, list[_ShivizEvent]] = {}
     for op in states:
         if isinstance(op.process, str) and since_ns <= op.time <= until_ns:
-            changes.setdefault(op.process, []).append(_Event(0, _STATE, -1, op.time, _state(op)))
+            changes.setdefault(op.process, []).append(_ShivizEvent(0, _STATE, -1, op.time, _state(op)))
     for host, changed in changes.items():
         server = servers.setdefault(host, _Server())
         server.events = _placed(server.events, changed)
@@ -83,9 +83,9 @@ def shiviz(messages: Iterable[Message], states: Iterable[Op], since_ns: int, unt
     yield from _lines(servers, arrows)
 
 
-def _placed(events: list[_Event], changes: list[_Event]) -> list[_Event]:
+def _placed(events: list[_ShivizEvent], changes: list[_ShivizEvent]) -> list[_ShivizEvent]:
     """Each change before the first event that is later, or that is a sending at the same time."""
-    placed: list[_Event] = []
+    placed: list[_ShivizEvent] = []
     at = 0
     for change in changes:
         while at < len(events) and (events[at].time, events[at].kind) < (change.time, _STATE):
@@ -130,7 +130,7 @@ def _lines(servers: dict[str, _Server], arrows: set[int]) -> Iterator[str]:
             heapq.heappush(ready, (server.events[server.done].time, host))
 
 
-def _line(host: str, clock: dict[str, int], event: _Event) -> str:
+def _line(host: str, clock: dict[str, int], event: _ShivizEvent) -> str:
     told = ",".join(f'"{name}":{count}' for name, count in sorted(clock.items()))
     text = " ".join(event.text.split()) or "-"
     return f"{host} {{{told}}} {event.time / 1e9:.6f}s {text}\n"

@@ -36,12 +36,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import words
-from harness.errors import UsageError
+from harness import UsageError
 from harness.replay.run import journals, recorded
 from harness.replay.server import JOURNAL, Moment, Records, Times, replay_host
-from node import packets
-from node.events import (
+from node.agent.journal import JournalStep, Start
+from node.protocol import describe
+from node.protocol.events import (
     FOLLOWERINFO,
     OBSERVERINFO,
     PACKET_NAMES,
@@ -54,11 +54,9 @@ from node.events import (
     Received,
     Send,
 )
-from node.events import (
-    Message as Said,
-)
-from node.journal import Start, Step
-from node.wire import WireError
+from node.protocol.events import Message as Said
+from node.wire import packets
+from node.wire.frames import WireError
 
 VOTE, INTRODUCTION, SNAPSHOT = "vote", "introduction", "snapshot"
 """What a message is, where it is no packet: `Message.kind`.  A packet's kind is its name, such as "LEADERINFO"."""
@@ -82,11 +80,11 @@ class Message(NamedTuple):
     """None: it never arrived."""
     kind: str
     text: str
-    """What it says, as `harness.words.message` puts it."""
+    """What it says, as `node.protocol.describe.message` puts it."""
     label: str
     """The same in two or three words."""
     port: str
-    """`node.events.ELECTION` or QUORUM: whose connection it travelled on."""
+    """`node.protocol.events.ELECTION` or QUORUM: whose connection it travelled on."""
     sent_line: int
     """The line of the sender's journal that made it send this.  One line may send several, in the order given here."""
     received_line: int | None
@@ -147,7 +145,7 @@ def exchange(run: Path) -> Exchange:
     found = Exchange(hosts)
     names = {sid: host for host, sid in sids.items()}
     said: dict[tuple[str, str, str], int] = {}
-    ends: list[_End] = []
+    ends: list[_ConnectionEnd] = []
     knows: dict[str, int] = {}
     for host in hosts:
         heard = _Heard(host, names, said)
@@ -194,7 +192,7 @@ class _Column:
 
 
 @dataclass(slots=True)
-class _End:
+class _ConnectionEnd:
     """One end of a connection, in one life of a server."""
 
     host: str
@@ -222,19 +220,19 @@ class _Heard:
 
     def __init__(self, host: str, names: dict[int, str], said: dict[tuple[str, str, str], int]) -> None:
         self.host = host
-        self.ends: list[_End] = []
+        self.ends: list[_ConnectionEnd] = []
         self.line = self.now = 0
         self._names, self._said = names, said
-        self._here: dict[int, _End] = {}
+        self._here: dict[int, _ConnectionEnd] = {}
 
     def __call__(self, seen: Moment) -> None:
         now = self.now = seen.entry.now
         line = self.line = seen.line
         if isinstance(seen.entry, Start):
             self._here = {}
-        told = seen.entry.event if isinstance(seen.entry, Step) else None
+        told = seen.entry.event if isinstance(seen.entry, JournalStep) else None
         if isinstance(told, Accepted):
-            self._begin(told.conn, _End(self.host, "", told.port, now, line, dialled=False, up=True))
+            self._begin(told.conn, _ConnectionEnd(self.host, "", told.port, now, line, dialled=False, up=True))
         elif isinstance(told, Connected) and told.conn in self._here:
             self._here[told.conn].up = True
         elif isinstance(told, Received) and told.conn in self._here:
@@ -244,16 +242,18 @@ class _Heard:
         for effect in seen.effects:
             if isinstance(effect, Dial):
                 peer = self._names.get(effect.sid, "")
-                self._begin(effect.conn, _End(self.host, peer, effect.port, now, line, dialled=True, up=False))
+                self._begin(
+                    effect.conn, _ConnectionEnd(self.host, peer, effect.port, now, line, dialled=True, up=False)
+                )
             elif isinstance(effect, Send) and effect.conn in self._here:
                 self._here[effect.conn].sent.add(now, line, self._place(effect.message), _mark(effect.message))
 
-    def _begin(self, conn: int, end: _End) -> None:
+    def _begin(self, conn: int, end: _ConnectionEnd) -> None:
         self._here[conn] = end
         self.ends.append(end)
 
     def _place(self, message: Said) -> int:
-        words_ = (_kind(message), words.message(message), words.label(message))
+        words_ = (_kind(message), describe.message(message), describe.label(message))
         return self._said.setdefault(words_, len(self._said))
 
     def cut(self) -> None:
@@ -306,11 +306,11 @@ def _introduced(message: Said) -> int:
 # ---- both ends of a connection ---------------------------------------------------------------------------------------
 
 
-def _match(found: Exchange, ends: list[_End], knows: dict[str, int]) -> None:
+def _match(found: Exchange, ends: list[_ConnectionEnd], knows: dict[str, int]) -> None:
     place = {host: n for n, host in enumerate(found.hosts)}
     unknown = 0
 
-    def pair(source: _End, receiver: str, target: _End | None) -> None:
+    def pair(source: _ConnectionEnd, receiver: str, target: _ConnectionEnd | None) -> None:
         """What `source` sent, and its arrivals at the other end of the connection, if it has another end."""
         nonlocal unknown
         sent, received = source.sent, target.received if target is not None else _Column()
@@ -329,7 +329,7 @@ def _match(found: Exchange, ends: list[_End], knows: dict[str, int]) -> None:
             row = (at, when, place[source.host], place[receiver], sent.said[k], source.port, sent.lines[k], line)
             found.rows.append(row)
 
-    dials: dict[tuple[str, str], list[_End]] = {}
+    dials: dict[tuple[str, str], list[_ConnectionEnd]] = {}
     for end in sorted((end for end in ends if end.dialled), key=lambda end: end.since):
         dials.setdefault((end.port, end.peer), []).append(end)
     for accepted in sorted((end for end in ends if not end.dialled), key=lambda end: end.since):
@@ -349,9 +349,9 @@ def _match(found: Exchange, ends: list[_End], knows: dict[str, int]) -> None:
         found.notes.append(f"{unknown} messages are left out: what became of them is not known")
 
 
-def _dial_of(accepted: _End, dials: list[_End]) -> _End | None:
+def _dial_of(accepted: _ConnectionEnd, dials: list[_ConnectionEnd]) -> _ConnectionEnd | None:
     """Rule 1; `dials` are those that belong to no other, by time."""
-    later: _End | None = None
+    later: _ConnectionEnd | None = None
     tried = 0
     for dial in reversed(dials):
         if (

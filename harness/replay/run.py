@@ -16,10 +16,11 @@ from typing import Any
 
 from checker.history import History, HistoryError, Op, read
 from checker.verdict import Checking, Verdict, check, knowledge_ends
-from harness import archive
-from harness.errors import UsageError
+from harness import UsageError
+from harness.hosts import archive
 from harness.replay.server import JOURNAL, Difference, Records, Replayed, replay_host
-from node import agent, bugs
+from node import bugs
+from node.agent import agent
 
 EVENTS = "events.jsonl"
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from checker.history import Op
-from harness import words
-from harness.errors import UsageError
-from node import journal
-from node.events import Effect, Report
-from node.journal import Entry, JournalError, Start, Step, digest
-from node.server import Server
+from harness import UsageError
+from node.agent import journal
+from node.agent.journal import Entry, JournalError, JournalStep, Start, digest
+from node.protocol import describe
+from node.protocol.events import Effect, Report
+from node.protocol.server import Server
 
 JOURNAL = "journal.jsonl"
 
@@ -184,7 +184,7 @@ class Moment:
     entry: Entry
     effects: list[Effect]
     server: Server
-    names: words.Names
+    names: describe.Names
     ends_a_life: bool
 
 
@@ -210,7 +210,7 @@ def moments(
 
     begun: list[Server] = []
     repeated = journal.repeat(told(), begun.append)
-    names: words.Names | None = None
+    names: describe.Names | None = None
     while True:
         try:
             entry, effects = next(repeated)
@@ -220,7 +220,7 @@ def moments(
             where = f"{path}:"
             raise error if str(error).startswith(where) else JournalError(f"{where}{entries.line}: {error}") from None
         if isinstance(entry, Start) or names is None:
-            names = words.Names(begun[-1])
+            names = describe.Names(begun[-1])
         names.learn()
         yield Moment(entries.line, entry, effects, begun[-1], names, entries.ends_a_life)
 
@@ -273,7 +273,7 @@ def replay_host(
         if record.next is not None and result.difference is None:
             assert seen is not None  # there were inputs
             result.difference = _difference(
-                seen, result, f"a transition of {record.name} never came out", [words.transition(record.next)], []
+                seen, result, f"a transition of {record.name} never came out", [describe.transition(record.next)], []
             )
     return result
 
@@ -282,7 +282,7 @@ def _effects_differ(path: Path, seen: Moment, result: Replayed) -> Difference | 
     if digest(seen.effects) == seen.entry.effects:
         return None
     recorded = _recorded_effects(path, seen)
-    repeated = [words.effect(effect, seen.names, seen.entry.now) for effect in seen.effects]
+    repeated = [describe.effect(effect, seen.names, seen.entry.now) for effect in seen.effects]
     return _difference(seen, result, "the effects differ", recorded, repeated)
 
 
@@ -292,7 +292,7 @@ def _recorded_effects(path: Path, differs: Moment) -> list[str]:
         for seen in moments(path):
             if seen.line == differs.line:
                 if digest(seen.effects) == seen.entry.effects:
-                    return [words.effect(effect, seen.names, seen.entry.now) for effect in seen.effects]
+                    return [describe.effect(effect, seen.names, seen.entry.now) for effect in seen.effects]
                 break
     except Exception:  # noqa: BLE001 - another version of the core, on inputs that were not made for it
         pass
@@ -310,8 +310,10 @@ def _transitions_differ(seen: Moment, records: list[Records], result: Replayed) 
             expected = record.next
             fits, op = record.take(value, may_be_missing=seen.ends_a_life)
             if not fits:
-                recorded = [f"{record.name}: " + ("nothing more" if expected is None else words.transition(expected))]
-                return _difference(seen, result, "a transition differs", recorded, [words.transition(value)])
+                recorded = [
+                    f"{record.name}: " + ("nothing more" if expected is None else describe.transition(expected))
+                ]
+                return _difference(seen, result, "a transition differs", recorded, [describe.transition(value)])
             if op is not None:
                 result.repeated[op.index] = value
                 result.times.add(seen.entry.now, op.time)
@@ -335,7 +337,7 @@ def _difference(seen: Moment, result: Replayed, what: str, recorded: list[str], 
 
 
 def input_in_words(seen: Moment) -> str:
-    if isinstance(seen.entry, Step):
-        return words.event(seen.entry.event, seen.names)
+    if isinstance(seen.entry, JournalStep):
+        return describe.event(seen.entry.event, seen.names)
     bug = f" with the bug {seen.entry.bug}" if seen.entry.bug else ""
     return f"the server starts{bug}"

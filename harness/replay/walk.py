@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import words
-from harness.errors import UsageError
+from harness import UsageError
 from harness.replay.run import replay_run
 from harness.replay.server import JOURNAL, Moment, Times, input_in_words, moments
-from node.events import Report
-from node.journal import Entry, JournalError, Start, digest
+from node.agent.journal import Entry, JournalError, Start, digest
+from node.protocol import describe
+from node.protocol.events import Report
 
 Ask = Callable[[str], str]
 
@@ -89,7 +89,7 @@ def walk(
             last = seen
             if not step or (since is not None and not _reached(since, seen, times)):
                 continue
-            state = words.state(seen.server, origin_ns)
+            state = describe.state(seen.server, origin_ns)
             for line in _told(seen, times, before, state, whole or not before):
                 say(line)
             before = state
@@ -102,7 +102,7 @@ def walk(
         return same
     say("")
     say(f"{host} after line {last.line}{_clock(times.at(last.line, last.entry.now))}, its whole state:")
-    for name, value in words.state(last.server, origin_ns).items():
+    for name, value in describe.state(last.server, origin_ns).items():
         say(f"  {name}: {value}")
     return same
 
@@ -120,12 +120,12 @@ def _clock(time: int | None) -> str:
 def _told(seen: Moment, times: Times, before: dict[str, str], state: dict[str, str], whole: bool) -> list[str]:
     """An input, what the core asked for, and its state or what changed in it."""
     lines = ["", f"line {seen.line}{_clock(times.at(seen.line, seen.entry.now))}  {input_in_words(seen)}"]
-    lines += [f"    => {words.effect(effect, seen.names, seen.entry.now)}" for effect in seen.effects]
+    lines += [f"    => {describe.effect(effect, seen.names, seen.entry.now)}" for effect in seen.effects]
     if digest(seen.effects) != seen.entry.effects:
         lines.append("    !! these effects are not the recorded ones")
     if whole:
         return lines + [f"       {name}: {value}" for name, value in state.items()]
-    return lines + [f"       {change}" for change in words.changes(before, state)]
+    return lines + [f"       {change}" for change in describe.changes(before, state)]
 
 
 class _Person:

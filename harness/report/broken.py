@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.report.columns import mapping, stat, visible, whole
-from harness.report.faults import Fault
+from harness.report.faults import FaultRow
 from harness.report.lanes import Reign
 
 VIOLATIONS_MAX = 100
@@ -24,7 +24,7 @@ PROMISES = {
 }
 
 BOUND = "3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s"
-"""The bound of `convergence` where a run sets none, as checker/convergence.py states it (a test holds it to that)."""
+"""The bound of `convergence` where a run sets none, as `checker.promises.convergence` states it (held by a test)."""
 
 Judged = Mapping[str, Any]
 """What results.json holds, `checker.verdict.Verdict.to_dict`."""
@@ -57,7 +57,7 @@ def promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
     }
 
 
-def violations_of(results: list[dict[str, Any]], proofs: set[int], faults: dict[str, Fault]) -> list[dict[str, Any]]:
+def violations_of(results: list[dict[str, Any]], proofs: set[int], faults: dict[str, FaultRow]) -> list[dict[str, Any]]:
     rows = []
     for result in results:
         for violation in (result.get("violations") or [])[:VIOLATIONS_MAX]:
@@ -94,7 +94,7 @@ def broken(violations: list[dict[str, Any]], promises: list[dict[str, Any]]) -> 
     return list(groups.values())
 
 
-def _named(fault: Any, faults: dict[str, Fault]) -> dict[str, Any]:
+def _named(fault: Any, faults: dict[str, FaultRow]) -> dict[str, Any]:
     """A fault in force, as a violation names it: by an object {"fault", "f", "surely", ...}, or by its id alone."""
     told = fault if isinstance(fault, dict) else {"fault": fault}
     name = str(told.get("fault"))
@@ -110,7 +110,7 @@ def _named(fault: Any, faults: dict[str, Fault]) -> dict[str, Any]:
 # ---- what led there ------------------------------------------------------------------------------------------------
 
 
-def led_to(time: int | None, reigns: Iterable[Reign], faults: Iterable[Fault]) -> list[dict[str, Any]]:
+def led_to(time: int | None, reigns: Iterable[Reign], faults: Iterable[FaultRow]) -> list[dict[str, Any]]:
     """The last things that happened until `time`: who was established, who led no more, which faults came and went.
 
     In order; `at` is in nanoseconds, `fault` the id of the fault or None.

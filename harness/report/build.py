@@ -17,10 +17,10 @@ from typing import Any
 from checker.history import NAMES, Op, read
 from harness.report import elections
 from harness.report.broken import BOUND, VIOLATIONS_MAX, Judged, broken, led_to, promise, sentence, violations_of
-from harness.report.clients import Clients
+from harness.report.clients import ClientRows
 from harness.report.columns import Strings, compact, mapping, pretty, stat, texts, visible, words
 from harness.report.exchanged import exchanged
-from harness.report.faults import Fault, Faults
+from harness.report.faults import FaultRow, Faults
 from harness.report.hearing import hearing
 from harness.report.lanes import US, Lane, Reign, empty_throne
 from harness.report.ops import Lines
@@ -49,7 +49,7 @@ class _Collected:
         self.evidence = Strings(EVIDENCE_BYTES_MAX)
         self.lanes: dict[str, Lane] = {}
         self.faults = Faults()
-        self.clients = Clients()
+        self.clients = ClientRows()
         self.phases: list[tuple[int, str, str]] = []
         self.run: dict[str, Any] = {}
         self.complete = False
@@ -282,7 +282,7 @@ def _reigns(reigns: list[Reign], hosts: dict[str, dict[str, str]]) -> dict[str, 
     return _shortened(rows, lambda row: row["shared"] * 10**18 + row["empty_before"], lambda row: row["since"])
 
 
-def _faults(faults: list[Fault], end: int) -> dict[str, Any]:
+def _faults(faults: list[FaultRow], end: int) -> dict[str, Any]:
     rows = [
         {
             "id": visible(fault.id),
@@ -344,7 +344,7 @@ def _notes(found: _Collected, repaired: list[str], verdict: Judged) -> list[str]
 
 def _data(
     found: _Collected,
-    faults: list[Fault],
+    faults: list[FaultRow],
     reigns: list[Reign],
     gaps: list[tuple[int, int]],
     violations: list[dict[str, Any]],
@@ -398,7 +398,7 @@ def _data(
     }
 
 
-def _hit(fault: Fault) -> list[str]:
+def _hit(fault: FaultRow) -> list[str]:
     """The hosts whose lanes a fault is drawn on: where it is in place, or whom its effects name."""
     hit = dict.fromkeys(fault.hosts)
     hit.update(dict.fromkeys(fault.links))

@@ -12,7 +12,7 @@ _BINS_MAX = 2_000
 _OUTCOMES = {"ok": 0, "fail": 1, "info": 2}
 
 
-class Clients:
+class ClientRows:
     """Counts, in constant memory: when there are too many bins of time, they become twice as wide."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UsageError
+from harness import UsageError
 from harness.replay.messages import Exchange, exchange
 from harness.replay.server import JOURNAL
 from harness.report.columns import Strings, column, visible

@@ -38,7 +38,7 @@ _EFFECTS = {"down": "down", "paused": "paused", "drops": "cut", "degraded": "poo
 
 
 @dataclass
-class Fault:
+class FaultRow:
     """One fault; times in nanoseconds of the run, None where it did not come so far."""
 
     id: str
@@ -96,14 +96,14 @@ class Faults:
     """Collects the nemesis' ops into faults, in the order in which they were asked for."""
 
     def __init__(self) -> None:
-        self.faults: dict[str, Fault] = {}
+        self.faults: dict[str, FaultRow] = {}
 
     def feed(self, op: Op) -> None:
         value = mapping(op.value)
         name = str(value.get("fault") or f"{op.f} (op {op.index})")
         fault = self.faults.get(name)
         if fault is None:
-            fault = self.faults[name] = Fault(name, op.f, op.index)
+            fault = self.faults[name] = FaultRow(name, op.f, op.index)
         step = value.get("step", "start")
         if step == "start":
             self._start(fault, op, value)
@@ -112,7 +112,7 @@ class Faults:
         else:
             fault.steps += op.type == "ok"
 
-    def _start(self, fault: Fault, op: Op, value: dict[str, Any]) -> None:
+    def _start(self, fault: FaultRow, op: Op, value: dict[str, Any]) -> None:
         fault.hosts = texts(value.get("hosts")) or fault.hosts
         if isinstance(value.get("effects"), list):
             fault.effects = [mapping(effect) for effect in value["effects"]]
@@ -141,7 +141,7 @@ class Faults:
         elif op.type == "fail":
             fault.outcome = "failed"
 
-    def _stop(self, fault: Fault, op: Op, value: dict[str, Any]) -> None:
+    def _stop(self, fault: FaultRow, op: Op, value: dict[str, Any]) -> None:
         fault.undo_evidence = _by_host(value.get("evidence")) or fault.undo_evidence
         if op.error:
             fault.error = visible(op.error)

@@ -1,9 +1,9 @@
 """Who hears whom, who runs, and where the majority is: the world at every instant, as the checkers know it.
 
-The history is fed to `checker.fitness.World`, in the order of time; what changes in it is written down.  An *effect* is
-one of the world's atoms, `("drops", "n1", "n2")`: n1 hears nothing from n2.  Its level is 0 (not so), 1 (perhaps: it
-was asked for, or its end was) or 2 (surely).  The *majority* is the one that is owed a leader, if there is one.
-
+The history is fed to `checker.availability.Availability`, in the order of time; what changes in it is written down.
+An *effect* is one of the world's atoms, `("drops", "n1", "n2")`: n1 hears nothing from n2.  Its level is 0 (not so),
+1 (perhaps: it was asked for, or its end was) or 2 (surely).  The *majority* is the one that is owed a leader, if
+there is one.
 Columns, for the page:
 
     atoms   [["drops", 0, 1], ["paused", 3], ...]     hosts by their places
@@ -17,9 +17,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from checker.fitness import World
+from checker.availability import Availability
 from checker.history import HistoryError, ordered, read
-from checker.values import Run, ValueProblem, typed
+from checker.vocabulary import RunOp, ValueProblem, typed
 from harness.report.columns import column
 
 CHANGES_MAX = 60_000
@@ -30,17 +30,17 @@ US = 1_000
 def hearing(history: Path, hosts: list[str]) -> dict[str, Any]:
     """The columns.  `until` is where they end early, in microseconds, and None otherwise: they go to the run's end."""
     place = {host: n for n, host in enumerate(hosts)}
-    known = _Known(place)
+    known = _KnownServer(place)
     until: int | None = 0
-    run: Run | None = None
-    world: World | None = None
+    run: RunOp | None = None
+    world: Availability | None = None
     try:
         for op in ordered(read(history)):
             if isinstance(op.process, int) or not typed(op, run):
                 continue
-            if isinstance(op.value, Run) and run is None:
+            if isinstance(op.value, RunOp) and run is None:
                 run = op.value
-                world = World(run)
+                world = Availability(run)
             elif world is not None:
                 before = world.revision
                 world.feed(op)
@@ -57,7 +57,7 @@ def hearing(history: Path, hosts: list[str]) -> dict[str, Any]:
     return known.columns() | {"until": until}
 
 
-class _Known:
+class _KnownServer:
     def __init__(self, place: dict[str, int]) -> None:
         self._place = place
         self._atoms: dict[tuple[str, ...], int] = {}
@@ -71,7 +71,7 @@ class _Known:
     def changes(self) -> int:
         return len(self._effects) + len(self._runs) + len(self._majorities)
 
-    def look(self, world: World) -> None:
+    def look(self, world: Availability) -> None:
         at = world.now // US
         levels = dict.fromkeys(world.possible, 1) | dict.fromkeys(world.sure, 2)
         for atom in sorted(levels.keys() | self._levels.keys()):

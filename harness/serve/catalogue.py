@@ -47,7 +47,7 @@ WORDS: dict[object, str] = {True: "valid", False: "invalid", "unknown": "unknown
 
 
 @dataclass(frozen=True)
-class Row:
+class CatalogueRow:
     """What the table says of one run or campaign.  What is None (or "") is not known."""
 
     path: str
@@ -127,14 +127,14 @@ _first_op = msgspec.json.Decoder(_FirstOp)
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownFolder:
     """What a folder was, when its files had these times."""
 
     key: tuple[int, ...]
     settled: bool
     """Enough time had passed since the folder's last change for the key to be trusted."""
     names: frozenset[str]
-    row: Row
+    row: CatalogueRow
 
 
 class Catalogue:
@@ -143,15 +143,15 @@ class Catalogue:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._lock = threading.Lock()
-        self._known: dict[str, _Known] = {}
-        self._rows: list[Row] = []
+        self._known: dict[str, _KnownFolder] = {}
+        self._rows: list[CatalogueRow] = []
         self._looked_at = float("-inf")
         self.more = False
         """There are more folders than ROWS_MAX."""
         self.read = 0
         """How many folders were read, not recognised; for tests and the curious."""
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CatalogueRow]:
         """All of them, in no order."""
         with self._lock:
             if time.monotonic() - self._looked_at >= LOOK_AGAIN_S:
@@ -159,12 +159,12 @@ class Catalogue:
                 self._looked_at = time.monotonic()
             return self._rows
 
-    def row(self, folder: Path) -> Row | None:
+    def row(self, folder: Path) -> CatalogueRow | None:
         """The row of this very folder (a real path); None when it is no run and no campaign."""
         path = self._tree.below(folder)
         return next((row for row in self.rows() if row.path == path), None)
 
-    def going_on(self) -> list[Row]:
+    def going_on(self) -> list[CatalogueRow]:
         """The runs that go on; first the one that `results/current` names, if it is a run's folder, then the newest."""
         try:
             current = self._tree.below(self._tree.real(self._tree.root / "current"))
@@ -174,7 +174,7 @@ class Catalogue:
         return sorted(rows, key=lambda row: (row.path != current, -row.when, row.path))
 
     def _look(self) -> None:
-        seen: dict[str, _Known] = {}
+        seen: dict[str, _KnownFolder] = {}
         self.more = False
         now = time.time()
         for path, about, names in self._walk(str(self._tree.root), 0, now):
@@ -185,7 +185,7 @@ class Catalogue:
             key = _key(path, about, names)
             if known is None or known.key != key or not known.settled:
                 self.read += 1
-                known = _Known(key, _settled(about, now), names, _row(Path(path), names, self._tree))
+                known = _KnownFolder(key, _settled(about, now), names, _row(Path(path), names, self._tree))
             seen[path] = known
         self._known = seen
         self._rows = [_going_on(known, path, now) for path, known in seen.items()]
@@ -246,7 +246,7 @@ def _key(path: str, about: os.stat_result, names: frozenset[str]) -> tuple[int, 
     return (about.st_mtime_ns, file.st_mtime_ns, file.st_size)
 
 
-def _going_on(known: _Known, path: str, now: float) -> Row:
+def _going_on(known: _KnownFolder, path: str, now: float) -> CatalogueRow:
     row = known.row
     if row.verdict != "none" or row.kind == "campaign" or "results.json" in known.names:
         return row
@@ -259,7 +259,7 @@ def _going_on(known: _Known, path: str, now: float) -> Row:
     return replace(row, verdict="going on", sentence="It is going on.", haystack=f"{row.haystack} going on")
 
 
-def _row(folder: Path, names: frozenset[str], tree: Tree) -> Row:
+def _row(folder: Path, names: frozenset[str], tree: Tree) -> CatalogueRow:
     about: dict[str, Any] = {
         "path": tree.below(folder),
         "place": "/".join(folder.relative_to(tree.root).parts),
@@ -283,7 +283,7 @@ def _row(folder: Path, names: frozenset[str], tree: Tree) -> Row:
         about["sentence"] = f"Its results cannot be read: {error or 'no regular file'}"
     words = (about.get(name) for name in ("place", "kind", "verdict", "name", "system", "bug", "sentence", "first"))
     hay = " ".join(filter(None, words)) + (f" seed {about['seed']}" if about.get("seed") else "")
-    return Row(**about, haystack=hay.casefold())
+    return CatalogueRow(**about, haystack=hay.casefold())
 
 
 def _read(tree: Tree, path: Path, bytes_max: int = FILE_MAX) -> bytes:
@@ -364,7 +364,7 @@ def _count(value: object) -> int | None:
 
 # ---- what somebody asks for ----------------------------------------------------------------------------------------
 
-SORTS: dict[str, Callable[[Row], Any]] = {
+SORTS: dict[str, Callable[[CatalogueRow], Any]] = {
     "verdict": lambda row: ("invalid", "going on", "none", "unknown", "valid").index(row.verdict),
     "when": lambda row: row.when,
     "name": lambda row: row.place,
@@ -398,7 +398,7 @@ class Query:
         return self.order == "down" or (self.order != "up" and self.sort in FALLING)
 
 
-def select(rows: list[Row], query: Query) -> list[Row]:
+def select(rows: list[CatalogueRow], query: Query) -> list[CatalogueRow]:
     """The rows that fit, sorted; rows without the thing that is sorted by come last, equal ones newest first."""
     words, seeds = _asked(query.q)
     found = [
@@ -424,7 +424,7 @@ def _asked(text: str) -> tuple[list[str], list[str]]:
 FILTERS = ("verdict", "kind", "system", "bug")
 
 
-def choices(rows: list[Row]) -> dict[str, list[tuple[str, int]]]:
+def choices(rows: list[CatalogueRow]) -> dict[str, list[tuple[str, int]]]:
     """For each filter, the values that there are, with how often."""
     counted: dict[str, dict[str, int]] = {name: {} for name in FILTERS}
     for row in rows:

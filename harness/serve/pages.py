@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.report.page import clock, lasting, short
-from harness.serve.catalogue import FILTERS, Query, Row, choices, select
+from harness.serve.catalogue import FILTERS, CatalogueRow, Query, choices, select
 from harness.serve.tree import NotThere, Tree
 from harness.serve.watching import Watched
 from harness.watch.scene import PHASES, WINDOW_NS, Scene
@@ -76,7 +76,7 @@ def size(number: int) -> str:
 # ---- the table -----------------------------------------------------------------------------------------------------
 
 
-def table(rows: list[Row], query: Query, page: int, results: str, *, more: bool, part: bool) -> bytes:
+def table(rows: list[CatalogueRow], query: Query, page: int, results: str, *, more: bool, part: bool) -> bytes:
     """The runs and campaigns that fit the query; with `part`, without the page around."""
     found = select(rows, query)
     pages = max(1, -(-len(found) // PAGE_ROWS))
@@ -119,7 +119,7 @@ class _Entry(NamedTuple):
     leads_to: str
 
 
-def folder(tree: Tree, real: Path, row: Row | None) -> bytes:
+def folder(tree: Tree, real: Path, row: CatalogueRow | None) -> bytes:
     """What lies in a folder, and if it is a run's, what came of it.  Raises NotThere."""
     try:
         names = sorted(os.listdir(real))
@@ -165,7 +165,7 @@ class _Band(NamedTuple):
     words: str
 
 
-def live(path: str, row: Row | None, watched: Watched, others: list[Row], *, part: bool) -> bytes:
+def live(path: str, row: CatalogueRow | None, watched: Watched, others: list[CatalogueRow], *, part: bool) -> bytes:
     """A run as its history shows it now, with links to others that go on.  `watched` has to be locked."""
     follower = watched.follower
     scene, now = follower.scene, follower.now

@@ -72,7 +72,7 @@ _DOWNLOADS = {".gz": "application/gzip", ".zst": "application/zstd", ".zip": "ap
 _PICTURES = {".png": "image/png"}
 
 
-class Server(ThreadingHTTPServer):
+class ResultsServer(ThreadingHTTPServer):
     """Serves one results folder."""
 
     daemon_threads = True
@@ -96,7 +96,7 @@ class Server(ThreadingHTTPServer):
         self._closed = threading.Event()
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.address_family = family
-        super().__init__((str(address[0]), int(address[1])), Handler)
+        super().__init__((str(address[0]), int(address[1])), RequestHandler)
         self._watchman = threading.Thread(target=self._watch, name="watchman", daemon=True)
         self._watchman.start()
 
@@ -186,10 +186,10 @@ def _names(host: str) -> frozenset[str]:
     return frozenset(names)
 
 
-class Handler(BaseHTTPRequestHandler):
+class RequestHandler(BaseHTTPRequestHandler):
     """One connection."""
 
-    server: Server
+    server: ResultsServer
     protocol_version = "HTTP/1.1"
     server_version = "onethrone"
     timeout = REQUEST_S
@@ -398,9 +398,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(results: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[Server]:
+def serving(results: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[ResultsServer]:
     """A server that runs in a thread of its own for as long as the block lasts."""
-    server = Server(results, host, port)
+    server = ResultsServer(results, host, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

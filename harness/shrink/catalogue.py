@@ -21,15 +21,15 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import UsageError
-from harness.shrink import kept as cases
-from harness.shrink.kept import Kept
+from harness import UsageError
+from harness.shrink import case_file as cases
+from harness.shrink.case_file import Kept
 from harness.shrink.run import smallest
 from harness.shrink.search import Case, size
-from harness.simulator.campaign import Spec
 from harness.simulator.catalogue import find
-from harness.simulator.given import Given
 from harness.simulator.run import simulate
+from harness.simulator.source_run import Given
+from harness.simulator.sweep import SweepSpec
 from node import bugs
 
 KEPT = Path("tests/bugs")
@@ -39,7 +39,7 @@ RUNS_MAX = 130
 
 def keep(name: str, folder: Path, say: Callable[[str], None]) -> bool:
     """Finds the bug, shrinks it and writes its file, if that is not smaller already; False: it was not found."""
-    found = find(Spec(bug=name), itertools.count())
+    found = find(SweepSpec(bug=name), itertools.count())
     if found.seed is None:
         say(f"{name}: NOT FOUND in {found.runs} runs, {found.took_s:.1f} s of a core")
         return False

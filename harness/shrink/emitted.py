@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from harness.shrink.kept import Kept
+from harness.shrink.case_file import Kept
 
 VARIABLE = "ONETHRONE_BUG"
 """The environment variable that names what is planted: a bug's name, or `none`."""

@@ -19,10 +19,10 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import NamedTuple
 
-from checker.promise import Valid, Violation
+from checker.promises.base import Valid, Violation
 from checker.verdict import NO_FAULT
 from harness.shrink.search import BudgetSpent, Case, Seeds
-from harness.simulator.run import Settings, SimulatedRun, simulate
+from harness.simulator.run import SimulatedRun, SimulatorSettings, simulate
 from harness.simulator.worker import make_processes
 
 SEEDS = 2
@@ -31,16 +31,16 @@ LAST_FAULTS = (1, 2, 4)
 """How many faults before a violation are guessed to be its cause."""
 
 
-class Run(NamedTuple):
+class FailingRun(NamedTuple):
     """What a run is a function of; this is what travels to another core."""
 
     case: Case
     seed: int
     bug: str
-    settings: Settings
+    settings: SimulatorSettings
 
 
-class Ended(NamedTuple):
+class CaseEnded(NamedTuple):
     valid: Valid
     broken: tuple[str, ...]
     """Promises, that of the first violation first."""
@@ -50,7 +50,7 @@ class Ended(NamedTuple):
     """Guesses for each broken promise: ids of faults that may be all that its first violation needs."""
 
 
-def carry_out(run: Run) -> Ended:
+def carry_out(run: FailingRun) -> CaseEnded:
     ended = simulate(
         run.seed,
         servers=run.case.schedule.servers + run.settings.observers,
@@ -63,7 +63,7 @@ def carry_out(run: Run) -> Ended:
     for violation in ended.verdict.violations:
         first.setdefault(violation.promise, violation)
     vacuous = ended.valid == "unknown" and ended.verdict.reasons == [NO_FAULT]
-    return Ended(
+    return CaseEnded(
         ended.valid, tuple(first), vacuous, {name: _suspects(ended, violation) for name, violation in first.items()}
     )
 
@@ -83,7 +83,14 @@ class Failing:
     """The predicate of a `Search`, on the simulator.  To be closed."""
 
     def __init__(
-        self, promise: str, bug: str, settings: Settings, *, runs_max: int, budget_s: float = math.inf, jobs: int = 1
+        self,
+        promise: str,
+        bug: str,
+        settings: SimulatorSettings,
+        *,
+        runs_max: int,
+        budget_s: float = math.inf,
+        jobs: int = 1,
     ) -> None:
         self.promise = promise
         self.bug = bug
@@ -99,7 +106,7 @@ class Failing:
         self._pool: ProcessPoolExecutor | None = None
         if jobs > 1:
             self._pool = make_processes(jobs)
-        self._ahead: dict[tuple[bytes, int], Future[Ended]] = {}
+        self._ahead: dict[tuple[bytes, int], Future[CaseEnded]] = {}
 
     def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -145,12 +152,12 @@ class Failing:
         wanted = ((case, seed) for case in cases for seed in _seeds(case)[:seeds])
         for case, seed in islice(wanted, self.ahead_max):
             try:
-                future = self._pool.submit(carry_out, Run(case, seed, self.bug, self.settings))
+                future = self._pool.submit(carry_out, FailingRun(case, seed, self.bug, self.settings))
             except BrokenProcessPool:
                 return
             self._ahead[case.key(), seed] = future
 
-    def _ended(self, case: Case, seed: int, bug: str) -> Ended:
+    def _ended(self, case: Case, seed: int, bug: str) -> CaseEnded:
         if self.runs >= self.runs_max or time.monotonic() >= self._until:
             raise BudgetSpent
         self.runs += 1
@@ -161,7 +168,7 @@ class Failing:
                 return ahead.result()
             except BrokenProcessPool:
                 self.close()  # a worker died, of lack of memory or by somebody's hand: we go on alone
-        return carry_out(Run(case, seed, bug, self.settings))
+        return carry_out(FailingRun(case, seed, bug, self.settings))
 
 
 def _seeds(case: Case) -> list[int]:

@@ -1,10 +1,10 @@
 """From a run that broke a promise to the smallest one that does: `shrink`.
 
-The steps.  What the run was stands in its folder (`harness.simulator.given`).  A simulated run is run again, in its own
-world; of a run on hosts only the schedule is known, so worlds are searched for one in which it breaks the same promise.
-From there on it is a search for smaller cases (`harness.shrink.search`), until nothing smaller fails, the budget is
-spent, or somebody interrupts it.  What is left becomes an ordinary run's folder, with `story.txt` and a test beside it.
-"""
+The steps.  What the run was stands in its folder (`harness.simulator.source_run`).  A simulated run is run again, in
+its own world; of a run on hosts only the schedule is known, so worlds are searched for one in which it breaks the
+same promise. From there on it is a search for smaller cases (`harness.shrink.search`), until nothing smaller fails,
+the budget is spent, or somebody interrupts it.  What is left becomes an ordinary run's folder, with `story.txt` and a
+test beside it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.errors import HarnessError, UsageError
+from harness import HarnessError, UsageError
 from harness.report import write_report
-from harness.report.command import rerun_command
+from harness.results.rerun import rerun_command
 from harness.shrink import emitted
+from harness.shrink.case_file import Kept
 from harness.shrink.failing import Failing
-from harness.shrink.kept import Kept
+from harness.shrink.narrative import story
 from harness.shrink.search import SERVERS_MIN, BudgetSpent, Case, Search
-from harness.shrink.story import story
 from harness.simulator import knobs
-from harness.simulator.given import Given, broken_in, given
+from harness.simulator.source_run import Given, broken_in, given
 from node import bugs
 
 STORY = "story.txt"

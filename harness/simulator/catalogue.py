@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from typing import Any, NamedTuple
 
-from checker.promise import Valid
-from harness.simulator.campaign import Spec, make_pool
+from checker.promises.base import Valid
 from harness.simulator.run import simulate
+from harness.simulator.sweep import SweepSpec, make_pool
 from node import bugs
 
 BUDGET_S = 60.0
@@ -19,7 +19,7 @@ SIZES = (5, 3)
 five."""
 
 
-class Search(NamedTuple):
+class BugSearch(NamedTuple):
     """How the search for one bug ended."""
 
     bug: str
@@ -37,10 +37,10 @@ class Search(NamedTuple):
 
 
 class Found(NamedTuple):
-    searches: tuple[Search, ...]
+    searches: tuple[BugSearch, ...]
 
     @property
-    def missed(self) -> list[Search]:
+    def missed(self) -> list[BugSearch]:
         return [search for search in self.searches if search.seed is None]
 
     @property
@@ -70,7 +70,7 @@ class Found(NamedTuple):
         }
 
 
-def find(spec: Spec, seeds: Iterable[int], sizes: Sequence[int] = SIZES, budget_s: float = BUDGET_S) -> Search:
+def find(spec: SweepSpec, seeds: Iterable[int], sizes: Sequence[int] = SIZES, budget_s: float = BUDGET_S) -> BugSearch:
     """The first seed at which the bug of `spec` breaks the promise that it is known to break.
 
     `sizes` are the numbers of servers that seeds have in turn, in place of those of `spec`.
@@ -87,12 +87,12 @@ def find(spec: Spec, seeds: Iterable[int], sizes: Sequence[int] = SIZES, budget_
         runs += 1
         seen |= dict.fromkeys(run.broken)
         if promise in run.broken:
-            return Search(spec.bug, promise, seed, runs, servers, time.process_time() - began, tuple(seen))
-    return Search(spec.bug, promise, None, runs, servers, time.process_time() - began, tuple(seen))
+            return BugSearch(spec.bug, promise, seed, runs, servers, time.process_time() - began, tuple(seen))
+    return BugSearch(spec.bug, promise, None, runs, servers, time.process_time() - began, tuple(seen))
 
 
 def search(
-    spec: Spec, seeds: Iterable[int], jobs: int, say: Callable[[str], None], sizes: Sequence[int] = SIZES
+    spec: SweepSpec, seeds: Iterable[int], jobs: int, say: Callable[[str], None], sizes: Sequence[int] = SIZES
 ) -> Found:
     """Look for every bug of the catalogue, each on a core of its own."""
     pool = make_pool(jobs)

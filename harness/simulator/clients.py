@@ -1,4 +1,4 @@
-"""What clients do in a simulated run: `harness.workload` without sockets, op for op.
+"""What clients do in a simulated run: `harness.workloads.registers` without sockets, op for op.
 
 Some workers, each with one session on one server, take turns: a write of the next unused number, or a read.  An
 operation that is not answered in time is `info`, and so is one whose server closes the session; the worker goes on as
@@ -13,11 +13,11 @@ from typing import Any
 
 from harness.simulator.clock import MS, SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.record import Record
-from harness.simulator.world import ClientRead, Process, World
-from harness.workload import RECENT, ROOT, path_of, ranges
-from node import packets
-from node.events import ClientRequest, Reply
+from harness.simulator.recorder import MemoryRecorder
+from harness.simulator.world import ClientRead, SimulatedProcess, World
+from harness.workloads.registers import RECENT, ROOT, path_of, ranges
+from node.protocol.events import ClientRequest, Reply
+from node.wire import packets
 
 DEADLINE = 2 * SECOND
 PAUSE = 200 * MS
@@ -30,7 +30,7 @@ class _Call:
 
     __slots__ = ("done", "over", "process")
 
-    def __init__(self, process: Process, done: Callable[[int | None], None]) -> None:
+    def __init__(self, process: SimulatedProcess, done: Callable[[int | None], None]) -> None:
         self.process = process
         self.done = done
         self.over = False
@@ -41,23 +41,23 @@ class _Call:
             self.done(error)
 
 
-class Clients:
+class SimulatedClients:
     """The clients of one run."""
 
-    def __init__(self, world: World, record: Record, knobs: Knobs, seed: int) -> None:
+    def __init__(self, world: World, record: MemoryRecorder, knobs: Knobs, seed: int) -> None:
         self.world = world
         self.record = record
         self.random = random.Random(f"clients {seed}")
         self.names = list(world.hosts)
         self.period = round(knobs.workers / knobs.client_rate * SECOND)
-        self.workers = [_Worker(self, number) for number in range(knobs.workers)]
+        self.workers = [_SimulatedWorker(self, number) for number in range(knobs.workers)]
         self.next_value = 1
         self.next_process = knobs.workers
         self.root_made = False
         self.going = False
         self.calls: dict[tuple[int, int], _Call] = {}
-        self.of_process: dict[Process, dict[tuple[int, int], None]] = {}
-        self.sessions: dict[Process, list[_Worker]] = {}
+        self.of_process: dict[SimulatedProcess, dict[tuple[int, int], None]] = {}
+        self.sessions: dict[SimulatedProcess, list[_SimulatedWorker]] = {}
         self.next_session = 1
         self.cxid = 0
         world.reply = self.on_reply
@@ -78,7 +78,7 @@ class Clients:
     # ---- requests --------------------------------------------------------------------------------------------------
 
     def ask(
-        self, process: Process, session: int, kind: int, payload: bytes, done: Callable[[int | None], None]
+        self, process: SimulatedProcess, session: int, kind: int, payload: bytes, done: Callable[[int | None], None]
     ) -> None:
         """Hand a request to a server; `done` is told its error code (0 is well), or None when nobody knows."""
         self.cxid += 1
@@ -97,10 +97,10 @@ class Clients:
             self.of_process[call.process].pop(key, None)
             call.end(error)
 
-    def on_reply(self, process: Process, reply: Reply) -> None:
+    def on_reply(self, process: SimulatedProcess, reply: Reply) -> None:
         self.end((reply.session, reply.cxid), None if reply.error == packets.CONNECTION_LOSS else reply.error)
 
-    def on_stopped_serving(self, process: Process) -> None:
+    def on_stopped_serving(self, process: SimulatedProcess) -> None:
         """Its sessions are closed, and what they asked for has an unknown outcome."""
         for worker in self.sessions.pop(process, ()):
             worker.closed(process)
@@ -149,14 +149,14 @@ class Clients:
         return self.next_session - 1
 
 
-class _Worker:
+class _SimulatedWorker:
     """One client after the other: a process number, and a session on a server, if there is one."""
 
-    def __init__(self, clients: Clients, number: int) -> None:
+    def __init__(self, clients: SimulatedClients, number: int) -> None:
         self.clients = clients
         self.number = number
         self.at_host = number
-        self.process: Process | None = None
+        self.process: SimulatedProcess | None = None
         self.session = 0
         self.busy = False
 
@@ -164,7 +164,7 @@ class _Worker:
     def host(self) -> str:
         return self.clients.names[self.at_host % len(self.clients.names)]
 
-    def closed(self, process: Process) -> None:
+    def closed(self, process: SimulatedProcess) -> None:
         if self.process is process:
             self.process = None
             self.at_host += 1
@@ -218,7 +218,7 @@ class _Worker:
 
     # ---- operations ------------------------------------------------------------------------------------------------
 
-    def create(self, process: Process) -> None:
+    def create(self, process: SimulatedProcess) -> None:
         clients = self.clients
         value = clients.next_value
         clients.next_value += 1
@@ -229,7 +229,7 @@ class _Worker:
             process, self.session, packets.CREATE, payload, lambda error: self.end("create", value, server, error)
         )
 
-    def read(self, process: Process) -> None:
+    def read(self, process: SimulatedProcess) -> None:
         clients = self.clients
         last = clients.next_value - 1
         value = clients.random.randint(max(1, last + 1 - RECENT), last)
@@ -238,7 +238,7 @@ class _Worker:
         clients.cxid += 1
         key = (self.session, clients.cxid)
 
-        def answer(process: Process) -> None:
+        def answer(process: SimulatedProcess) -> None:
             data = process.server.database.nodes.get(path)
             call.value = [value, None if data is None else int(data)]
             clients.end(key, 0)
@@ -272,6 +272,6 @@ class _Worker:
 class _Read(_Call):
     __slots__ = ("value",)
 
-    def __init__(self, process: Process, done: Callable[[int | None], None], value: list[int | None]) -> None:
+    def __init__(self, process: SimulatedProcess, done: Callable[[int | None], None], value: list[int | None]) -> None:
         super().__init__(process, done)
         self.value = value

@@ -17,7 +17,7 @@ SECOND: Final = 1_000_000_000
 ORDINARY: Final = 1_000_000
 
 
-class Clock:
+class SimulatedClock:
     """All times in nanoseconds; `drift_ppm` is how much its ordinary rate is off."""
 
     __slots__ = ("base", "lead", "rate", "rate_ordinary", "since")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from harness import plan as plans
-from harness.errors import UsageError
-from harness.simulator.run import Settings
+from harness import UsageError
+from harness.plan import schema as plans
+from harness.simulator.run import SimulatorSettings
 
 MIN_PARTICIPANTS = 3
 
@@ -28,7 +28,7 @@ def weights(text: str) -> dict[int, int]:
     return {int(sid): int(weight) for sid, weight in (pair.split("=") for pair in text.split(","))}
 
 
-def check(servers: int, settings: Settings) -> None:
+def check(servers: int, settings: SimulatorSettings) -> None:
     """Raises UsageError for an ensemble that nobody could lead."""
     voters = servers - settings.observers
     if voters < MIN_PARTICIPANTS:
@@ -45,12 +45,12 @@ def check(servers: int, settings: Settings) -> None:
         raise UsageError("--weights: nobody weighs anything, so nobody can be elected")
 
 
-def of_plan(plan: plans.Plan) -> Settings:
+def of_plan(plan: plans.Plan) -> SimulatorSettings:
     """The ensemble of a run on hosts.  Observers come last here; the others keep the order that elections go by."""
     ensemble = plan.ensemble
     ordered = sorted(plans.host_names(plan), key=lambda name: name in ensemble.observers)
     sid_of = {name: sid for sid, name in enumerate(ordered, 1)}
-    return Settings(
+    return SimulatorSettings(
         tick_ms=ensemble.tick_ms,
         init_limit=ensemble.init_limit,
         sync_limit=ensemble.sync_limit,

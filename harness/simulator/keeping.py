@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from harness.errors import UsageError
-from harness.plan import Ensemble, Hosts, Nemesis, Plan, Time
+from harness import UsageError
+from harness.plan.schema import EnsemblePlan, HostsPlan, NemesisPlan, Plan, TimePlan
 from harness.report import write_report
-from harness.report.command import rerun_command
+from harness.results.rerun import rerun_command
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import NAME, Settings, SimulatedRun
+from harness.simulator.run import NAME, SimulatedRun, SimulatorSettings
 from nemesis.schedule import SEED_MAX, SERVERS_MAX, SERVERS_MIN
 
 INPUTS = "simulated.json"
@@ -26,7 +26,7 @@ class Inputs(msgspec.Struct, frozen=True):
     seed: int
     servers: int
     bug: str
-    settings: Settings
+    settings: SimulatorSettings
     knobs: Knobs
 
     @staticmethod
@@ -78,8 +78,8 @@ def plan_of(run: SimulatedRun) -> Plan:
     return Plan(
         name=NAME,
         seed=run.seed,
-        hosts=Hosts(lab=run.servers),
-        ensemble=Ensemble(
+        hosts=HostsPlan(lab=run.servers),
+        ensemble=EnsemblePlan(
             tick_ms=settings.tick_ms,
             init_limit=settings.init_limit,
             sync_limit=settings.sync_limit,
@@ -89,8 +89,8 @@ def plan_of(run: SimulatedRun) -> Plan:
             weights={f"n{sid}": weight for sid, weight in settings.weights.items()},
             bug=run.bug,
         ),
-        time=Time(limit_s=run.schedule.duration_s),
-        nemesis=Nemesis(schedule="schedule.json"),
+        time=TimePlan(limit_s=run.schedule.duration_s),
+        nemesis=NemesisPlan(schedule="schedule.json"),
     )
 
 
@@ -98,9 +98,9 @@ def command(
     seed: int,
     servers: int,
     bug: str,
-    settings: Settings,
+    settings: SimulatorSettings,
     schedule: Path | None,
-    given: Settings,
+    given: SimulatorSettings,
     given_bug: str,
 ) -> str:
     """What repeats a run.  `given` and `given_bug` are what stands beside the schedule, and need not be said."""

@@ -30,7 +30,9 @@ def known() -> frozenset[str]:
     """All marks of the core and of the world, as their source has them (the planted bugs' own do not count)."""
     found = set()
     for folder in (Path(node.__file__).parent, Path(__file__).parent):
-        for file in folder.glob("*.py"):
+        for file in folder.rglob("*.py"):
+            if file.parent.name == "bugs":
+                continue
             for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if (
                     isinstance(call, ast.Call)

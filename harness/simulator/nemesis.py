@@ -1,9 +1,9 @@
 """The schedule's faults, carried out in a simulated world: the second interpreter beside the injectors on real hosts.
 
-The model is the conductor's (`harness.conductor`): a fault that is due is resolved with what is known of the ensemble
-at that instant, written as `invoke`, carried out on each host a little later (each host at its own instant), and
-written as `ok` when it is in effect on all of them; and in the same way when it is over.  The rules are the injector's:
-
+The model is the conductor's (`harness.runs.conductor`): a fault that is due is resolved with what is known of the
+ensemble at that instant, written as `invoke`, carried out on each host a little later (each host at its own instant),
+and written as `ok` when it is in effect on all of them; and in the same way when it is over.  The rules are the
+injector's:
 1.  What two faults hold is given back when the last of them is over.
 2.  A host that dies (`host-kill`) is cut off before its server is gone, so nobody is told.
 3.  A server that is started while a fault pauses it begins when that is over.
@@ -19,11 +19,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from harness.observer import Observer
+from harness.runs.observer import Observer
 from harness.simulator.clock import MS, ORDINARY, SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.record import Record
-from harness.simulator.world import Host, World
+from harness.simulator.recorder import MemoryRecorder
+from harness.simulator.world import SimulatedHost, World
 from nemesis.faults import JUMP, SKEW, STROBE, Fault, Resolved, resolve
 from nemesis.schedule import Schedule
 
@@ -41,7 +41,7 @@ class _Begun:
         self.ends = False
 
 
-class Nemesis:
+class SimulatedNemesis:
     """Carries one schedule out; `begin` puts its steps into the world's queue, `phase` is told of each phase."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Nemesis:
         world: World,
         schedule: Schedule,
         knobs: Knobs,
-        record: Record,
+        record: MemoryRecorder,
         observer: Observer,
         phase: Callable[[str], None],
     ) -> None:
@@ -134,7 +134,7 @@ class Nemesis:
     def _everywhere(
         self,
         resolved: Resolved,
-        do: Callable[[Host, Callable[[Evidence], None]], None],
+        do: Callable[[SimulatedHost, Callable[[Evidence], None]], None],
         all_done: Callable[[dict[str, Evidence]], None],
     ) -> None:
         """On each of its hosts, each at its own instant; `all_done` when the last one is done."""
@@ -152,7 +152,9 @@ class Nemesis:
 
     # ---- on one host -----------------------------------------------------------------------------------------------
 
-    def _apply(self, resolved: Resolved, host: Host, began: dict[str, int], done: Callable[[Evidence], None]) -> None:
+    def _apply(
+        self, resolved: Resolved, host: SimulatedHost, began: dict[str, int], done: Callable[[Evidence], None]
+    ) -> None:
         fault, world = resolved.fault, self._world
         began[host.name] = world.now
         if fault.kind in ("kill", "stop", "host-kill"):
@@ -168,7 +170,7 @@ class Nemesis:
         else:
             done({"links": self._cut(resolved, host)})
 
-    def _give_back(self, resolved: Resolved, host: Host, done: Callable[[Evidence], None]) -> None:
+    def _give_back(self, resolved: Resolved, host: SimulatedHost, done: Callable[[Evidence], None]) -> None:
         fault, world = resolved.fault, self._world
         if fault.kind in ("kill", "stop", "host-kill"):
             if fault.kind == "host-kill":
@@ -187,7 +189,7 @@ class Nemesis:
 
     # ---- servers down ----------------------------------------------------------------------------------------------
 
-    def _put_down(self, fault: Fault, host: Host, done: Callable[[Evidence], None]) -> None:
+    def _put_down(self, fault: Fault, host: SimulatedHost, done: Callable[[Evidence], None]) -> None:
         world, process = self._world, host.process
         host.down[fault.id] = None
         if fault.kind == "host-kill":
@@ -203,7 +205,7 @@ class Nemesis:
         else:
             world.kill(process)
 
-    def _bring_up(self, fault: Fault, host: Host, done: Callable[[Evidence], None]) -> None:
+    def _bring_up(self, fault: Fault, host: SimulatedHost, done: Callable[[Evidence], None]) -> None:
         world = self._world
         del host.down[fault.id]
         if host.down:
@@ -228,14 +230,14 @@ class Nemesis:
 
         again(crashes)
 
-    def _isolate(self, host: Host, change: int) -> None:
+    def _isolate(self, host: SimulatedHost, change: int) -> None:
         for (a, b), path in self._world.network.paths.items():
             if host.name in (a, b):
                 path.blocked += change
 
     # ---- links -----------------------------------------------------------------------------------------------------
 
-    def _cut(self, resolved: Resolved, host: Host) -> int:
+    def _cut(self, resolved: Resolved, host: SimulatedHost) -> int:
         fault, paths = resolved.fault, self._world.network.paths
         others = resolved.grudge.get(host.name, [])
         if fault.kind == "flap":
@@ -249,7 +251,7 @@ class Nemesis:
                 path.add_up()
         return len(others)
 
-    def _mend(self, resolved: Resolved, host: Host) -> int:
+    def _mend(self, resolved: Resolved, host: SimulatedHost) -> int:
         fault, paths = resolved.fault, self._world.network.paths
         others = resolved.grudge.get(host.name, [])
         if fault.kind == "flap":
@@ -263,7 +265,7 @@ class Nemesis:
                 path.add_up()
         return len(others)
 
-    def _toggle(self, resolved: Resolved, host: Host, cut: bool | None) -> None:
+    def _toggle(self, resolved: Resolved, host: SimulatedHost, cut: bool | None) -> None:
         """A flap is cut, or whole; None: it is over."""
         fault, world = resolved.fault, self._world
         key = (fault.id, host.name)
@@ -282,13 +284,13 @@ class Nemesis:
             lasts = fault.params["cut_ms"] if cut else fault.params["whole_ms"]
             world.at(world.now + round(lasts * MS), self._next_toggle, resolved, host, not cut)
 
-    def _next_toggle(self, resolved: Resolved, host: Host, cut: bool) -> None:
+    def _next_toggle(self, resolved: Resolved, host: SimulatedHost, cut: bool) -> None:
         if (resolved.fault.id, host.name) in self._flaps:
             self._toggle(resolved, host, cut)
 
     # ---- clocks ----------------------------------------------------------------------------------------------------
 
-    def _bend(self, host: Host, fault_id: str) -> None:
+    def _bend(self, host: SimulatedHost, fault_id: str) -> None:
         world, clock = self._world, host.clock
         params = host.bends[fault_id]
         change = params["change"]
@@ -303,7 +305,7 @@ class Nemesis:
                 world.at(world.now + round(params["period_ms"] * MS), self._strobe, host, fault_id)
         world.clock_changed(host)
 
-    def _strobe(self, host: Host, fault_id: str) -> None:
+    def _strobe(self, host: SimulatedHost, fault_id: str) -> None:
         if next(reversed(host.bends), None) == fault_id:
             host.clock.leap(self._world.now)
             self._world.clock_changed(host)
@@ -311,7 +313,7 @@ class Nemesis:
             period = round(host.bends[fault_id]["period_ms"] * MS)
             self._world.at(self._world.now + period, self._strobe, host, fault_id)
 
-    def _unbend(self, host: Host) -> None:
+    def _unbend(self, host: SimulatedHost) -> None:
         world = self._world
         last = next(reversed(host.bends), None)
         if last is None or host.bends[last]["change"] == JUMP:
@@ -323,7 +325,7 @@ class Nemesis:
             host.clock.bend(world.now, 0)
         world.clock_changed(host)
 
-    def _rate_of(self, host: Host) -> float:
+    def _rate_of(self, host: SimulatedHost) -> float:
         return host.clock.rate / ORDINARY
 
 

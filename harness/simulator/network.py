@@ -10,7 +10,7 @@ the one before it on its pipe.  The rules, as in TCP over a network that loses p
 2.  A path that is cut takes the acknowledgements of the other direction with it.  Ten messages more get through
     there (the initial window of RFC 6928), then that direction stalls too.
 3.  On the election port a sender whose data stays unacknowledged for tickTime x syncLimit loses the connection
-    (`node.links` sets TCP_USER_TIMEOUT); the other end is not told: the connection is half open.
+    (`node.agent.links` sets TCP_USER_TIMEOUT); the other end is not told: the connection is half open.
 4.  A connection that is cut (a reset) loses everything under way.  Nothing arrives on it ever after.  Each end is told
     once, at once or when it next sends, if at all.
 5.  A host accepts for a server that stands still: the kernel does.  A server hears of an accepted connection with the
@@ -27,10 +27,20 @@ from typing import TYPE_CHECKING, Any
 
 from harness.simulator.clock import MS, SECOND
 from harness.simulator.knobs import Knobs
-from node.events import ELECTION, Accepted, Connected, Dial, Lost, Message, QuorumPacket, Received, SnapshotStream
+from node.protocol.events import (
+    ELECTION,
+    Accepted,
+    Connected,
+    Dial,
+    Lost,
+    Message,
+    QuorumPacket,
+    Received,
+    SnapshotStream,
+)
 
 if TYPE_CHECKING:
-    from harness.simulator.world import Process, World
+    from harness.simulator.world import SimulatedProcess, World
 
 RTO_FIRST, RTO_LONGEST = 200 * MS, 120 * SECOND
 WINDOW = 10
@@ -38,14 +48,14 @@ HEADERS = 66
 """Bytes of Ethernet, IP and TCP around a message."""
 
 
-class _End:
+class _LinkEnd:
     """The end of a pipe's messages: a FIN or a reset that comes after them."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
 
-FIN, RESET = _End("closed by the peer"), _End("reset by the peer")
+FIN, RESET = _LinkEnd("closed by the peer"), _LinkEnd("reset by the peer")
 
 
 class Path:
@@ -95,12 +105,12 @@ class Pipe:
 
     __slots__ = ("back", "end", "last", "link", "path", "queue", "rto", "since", "stalled", "unacked")
 
-    def __init__(self, link: Link, end: int, path: Path, back: Path) -> None:
+    def __init__(self, link: SimulatedLink, end: int, path: Path, back: Path) -> None:
         self.link = link
         self.end = end
         self.path = path
         self.back = back
-        self.queue: deque[Message | _End] = deque()
+        self.queue: deque[Message | _LinkEnd] = deque()
         self.last = 0
         """When the last message arrives."""
         self.stalled = False
@@ -110,14 +120,14 @@ class Pipe:
         self.rto = 0
 
 
-class Link:
+class SimulatedLink:
     """One connection: end 0 dialled, end 1 accepted.  A process is told of its end while that is open."""
 
     __slots__ = ("accepted_at", "conns", "dead", "opened", "pipes", "port", "procs", "silently", "up")
 
-    def __init__(self, port: str, dialler: Process, conn: int, paths: tuple[Path, Path]) -> None:
+    def __init__(self, port: str, dialler: SimulatedProcess, conn: int, paths: tuple[Path, Path]) -> None:
         self.port = port
-        self.procs: list[Process | None] = [dialler, None]
+        self.procs: list[SimulatedProcess | None] = [dialler, None]
         self.conns = [conn, 0]
         self.opened = [True, False]
         self.up = False
@@ -147,11 +157,11 @@ class Network:
         self._shape = _shape(knobs.delay_tail, rng)
         self._knobs = knobs
         self._weather = random.Random(f"weather {seed}")
-        self._links: dict[Link, None] = {}
+        self._links: dict[SimulatedLink, None] = {}
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
-    def send(self, pipe: Pipe, message: Message | _End) -> None:
+    def send(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
         link = pipe.link
         if link.dead:
             if link.silently and link.opened[pipe.end]:
@@ -162,7 +172,7 @@ class Network:
         if not pipe.stalled:
             self.schedule(pipe, message)
 
-    def schedule(self, pipe: Pipe, message: Message | _End) -> None:
+    def schedule(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
         world, path = self.world, pipe.path
         if path.disturbed:
             arrives = self.disturbed_arrival(path, message)
@@ -178,7 +188,7 @@ class Network:
         """For a packet by itself (a SYN, a reset)."""
         return path.base * self._shape[int(self.random() * 256)] // 1024 + path.delay
 
-    def disturbed_arrival(self, path: Path, message: Message | _End) -> int:
+    def disturbed_arrival(self, path: Path, message: Message | _LinkEnd) -> int:
         now = self.world.now
         leaves = max(now, path.held_until)
         if path.slow:
@@ -190,7 +200,7 @@ class Network:
             arrives += path.reorder[1]  # the others are delayed, so the share overtakes them (netem's way)
         return arrives
 
-    def gets_through(self, path: Path, message: Message | _End | None) -> bool:
+    def gets_through(self, path: Path, message: Message | _LinkEnd | None) -> bool:
         """Whether a packet that would arrive now does."""
         if path.blocked:
             return False
@@ -225,11 +235,11 @@ class Network:
             pipe.unacked = pipe.since = 0
         self.hand_over(pipe, pipe.queue.popleft())
 
-    def hand_over(self, pipe: Pipe, message: Message | _End) -> None:
+    def hand_over(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
         link, end = pipe.link, 1 - pipe.end
         process = link.procs[end]
         assert process is not None
-        if message.__class__ is _End:
+        if message.__class__ is _LinkEnd:
             if link.opened[end]:
                 self.lose(link, end, message.reason)
             link.dead = True
@@ -291,15 +301,15 @@ class Network:
 
     # ---- connections -----------------------------------------------------------------------------------------------
 
-    def dial(self, process: Process, dial: Dial) -> None:
+    def dial(self, process: SimulatedProcess, dial: Dial) -> None:
         target = self.world.at_address[dial.address[0]]
         here = process.host.name
-        link = Link(dial.port, process, dial.conn, (self.paths[here, target], self.paths[target, here]))
+        link = SimulatedLink(dial.port, process, dial.conn, (self.paths[here, target], self.paths[target, here]))
         process.conns[dial.conn] = link.pipes[0]
         process.links[link] = 0
         self.syn(link, target, self.world.now + dial.timeout_ms * MS)
 
-    def syn(self, link: Link, target: str, deadline: int) -> None:
+    def syn(self, link: SimulatedLink, target: str, deadline: int) -> None:
         """One attempt of a dial, and the next one if there is no answer."""
         if not link.opened[0] or link.up:
             return
@@ -310,7 +320,7 @@ class Network:
         self.world.at(now + self.delay(link.pipes[0].path), self.syn_arrives, link, target)
         self.world.at(min(now + self.attempt, deadline), self.syn, link, target, deadline)
 
-    def syn_arrives(self, link: Link, target: str) -> None:
+    def syn_arrives(self, link: SimulatedLink, target: str) -> None:
         there, back = link.pipes[0].path, link.pipes[1].path
         if not link.opened[0] or link.up or not self.gets_through(there, None):
             return
@@ -328,11 +338,11 @@ class Network:
             process.links[link] = 1
         self.world.at(answered, self.connected, link)
 
-    def refuse(self, link: Link) -> None:
+    def refuse(self, link: SimulatedLink) -> None:
         if not link.up:
             self.lose(link, 0, "Connection refused")
 
-    def connected(self, link: Link) -> None:
+    def connected(self, link: SimulatedLink) -> None:
         process = link.procs[0]
         if link.up or not link.opened[0] or process is None:
             return
@@ -347,7 +357,7 @@ class Network:
         """This end closes, after what it has sent."""
         self.close(pipe, FIN)
 
-    def close(self, pipe: Pipe, how: _End) -> None:
+    def close(self, pipe: Pipe, how: _LinkEnd) -> None:
         link, end = pipe.link, pipe.end
         process = link.procs[end]
         link.opened[end] = False
@@ -358,14 +368,14 @@ class Network:
         elif not link.up:
             link.dead = True
 
-    def kill(self, link: Link, silently: bool = False) -> None:
+    def kill(self, link: SimulatedLink, silently: bool = False) -> None:
         link.dead = True
         link.silently = silently
         link.pipes[0].queue.clear()
         link.pipes[1].queue.clear()
         self._links.pop(link, None)
 
-    def lose(self, link: Link, end: int, reason: str) -> None:
+    def lose(self, link: SimulatedLink, end: int, reason: str) -> None:
         """The process at this end is told that its connection is over."""
         process = link.procs[end]
         if not link.opened[end] or process is None:
@@ -375,7 +385,7 @@ class Network:
         if link.conns[end]:
             self.world.tell(process, Lost(link.conns[end], reason))
 
-    def abandon(self, process: Process, rng: random.Random) -> None:
+    def abandon(self, process: SimulatedProcess, rng: random.Random) -> None:
         """Its process is gone: of what is under way to its peers a random part still arrives, and then the end."""
         for link, end in list(process.links.items()):
             pipe = link.pipes[end]
@@ -436,7 +446,7 @@ def _shape(tail: str, rng: random.Random) -> list[int]:
     return [round(1024 * min(40.0, rng.paretovariate(1.2) * 0.6)) for _ in range(256)]
 
 
-def size_of(message: Message | _End | None) -> int:
+def size_of(message: Message | _LinkEnd | None) -> int:
     """About how many bytes it takes on the wire; None is a packet without data."""
     if message.__class__ is QuorumPacket:
         data = message.data

@@ -1,4 +1,4 @@
-"""One simulated run, from its seed to its verdict: the phases of `harness.run`, in a simulated world.
+"""One simulated run, from its seed to its verdict: the phases of `harness.runs.run`, in a simulated world.
 
     simulate(7)                        ->  SimulatedRun(valid, ...)
     simulate(7, bug="half-quorum")     ->  the same world with the bug in every server
@@ -17,24 +17,24 @@ from typing import Any
 
 import msgspec
 
-from checker import values
-from checker.convergence import bound_ns
+from checker import vocabulary
 from checker.history import History, Op
-from checker.promise import Valid
+from checker.promises.base import Valid
+from checker.promises.convergence import bound_ns
 from checker.verdict import Checking, Verdict
-from harness.observer import Observer
+from harness.runs.observer import Observer
 from harness.simulator import knobs as seeds
-from harness.simulator.clients import Clients
+from harness.simulator.clients import SimulatedClients
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.nemesis import Nemesis
-from harness.simulator.record import Record
+from harness.simulator.nemesis import SimulatedNemesis
+from harness.simulator.recorder import MemoryRecorder
 from harness.simulator.world import Overrun, World
 from nemesis import storm
 from nemesis.schedule import Schedule
 from node import bugs
 from node.config import OBSERVER, PARTICIPANT, SNAP_COUNT, Config, Member
-from node.server import Server
+from node.protocol.server import Server
 
 SCHEMA = 1
 DURATION_S = 60.0
@@ -46,7 +46,7 @@ ABILITIES = (storm.NFT, storm.TBF, storm.FAKETIME, storm.NETEM)
 """A simulated host can do everything."""
 
 
-class Settings(msgspec.Struct, frozen=True):
+class SimulatorSettings(msgspec.Struct, frozen=True):
     """An ensemble's settings, those of a lab's by default."""
 
     tick_ms: int = 500
@@ -75,10 +75,10 @@ class SimulatedRun:
     knobs: Knobs
     schedule: Schedule
     verdict: Verdict
-    settings: Settings
+    settings: SimulatorSettings
     """As they were: with the seed's own observers."""
     ops: list[Op] = field(repr=False)
-    history: Record = field(repr=False)
+    history: MemoryRecorder = field(repr=False)
     reached: dict[str, int]
     """Coverage marks that were reached, and how often."""
     failures: list[str]
@@ -113,7 +113,7 @@ def simulate(
     servers: int | None = None,
     schedule: Schedule | None = None,
     bug: str = "",
-    settings: Settings | None = None,
+    settings: SimulatorSettings | None = None,
     knobs: Knobs | None = None,
     keep: Path | None = None,
     server_class: type[Server] | None = None,
@@ -125,7 +125,7 @@ def simulate(
     runs in place of the core, or of the bug of that name.  Raises KeyError for a bug that is not in the catalogue,
     ScheduleError for an ensemble too small for a drawn schedule.
     """
-    settings = settings or Settings()
+    settings = settings or SimulatorSettings()
     servers = servers or (schedule.servers + settings.observers if schedule is not None else 5)
     knobs = knobs or seeds.draw(seed)
     if schedule is None and not bug and server_class is None:
@@ -133,7 +133,7 @@ def simulate(
     value = run_value(seed, servers, bug, settings)
     schedule = schedule or drawn(seed, servers, settings, knobs, value)
     server_class = server_class or (bugs.load(bug) if bug else Server)
-    run = _Run(seed, value, schedule, knobs, settings, server_class)
+    run = _SimulatedRun(seed, value, schedule, knobs, settings, server_class)
     if keep is not None:
         run.world.keep(keep)
     try:
@@ -164,22 +164,22 @@ def simulate(
     return result
 
 
-def _shaped(settings: Settings, servers: int, knobs: Knobs) -> Settings:
+def _shaped(settings: SimulatorSettings, servers: int, knobs: Knobs) -> SimulatorSettings:
     """With the seed's observers, where the settings leave that open and three participants are left."""
     if not settings.swarm or settings.observers or settings.groups:
         return settings
     return msgspec.structs.replace(settings, observers=max(0, min(knobs.observers, servers - 3)))
 
 
-def drawn_for(seed: int, servers: int, settings: Settings, knobs: Knobs) -> tuple[Schedule, Settings]:
+def drawn_for(seed: int, servers: int, settings: SimulatorSettings, knobs: Knobs) -> tuple[Schedule, SimulatorSettings]:
     """The schedule and the settings that a seed is simulated with when none is given, without a planted bug."""
     settings = _shaped(settings, servers, knobs)
     return drawn(seed, servers, settings, knobs, run_value(seed, servers, "", settings)), settings
 
 
-def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict[str, Any]) -> Schedule:
-    """The schedule of a seed, as `harness.run` draws it, but of the seed's own kinds."""
-    run = msgspec.convert(value, values.Run)
+def drawn(seed: int, servers: int, settings: SimulatorSettings, knobs: Knobs, value: dict[str, Any]) -> Schedule:
+    """The schedule of a seed, as `harness.runs.run` draws it, but of the seed's own kinds."""
+    run = msgspec.convert(value, vocabulary.RunOp)
     bound_s = bound_ns(run) / 1e9
     return storm.draw(
         seed,
@@ -194,7 +194,7 @@ def drawn(seed: int, servers: int, settings: Settings, knobs: Knobs, value: dict
     )
 
 
-def run_value(seed: int, servers: int, bug: str, settings: Settings) -> dict[str, Any]:
+def run_value(seed: int, servers: int, bug: str, settings: SimulatorSettings) -> dict[str, Any]:
     """The value of the op `run`."""
     return {
         "schema": SCHEMA,
@@ -246,7 +246,7 @@ def judge(ops: Iterable[Op], folder: Path | None = None) -> Verdict:
     return checking.finish(History((folder or Path("simulated")) / "history.jsonl"))
 
 
-class _Run:
+class _SimulatedRun:
     """One run while it goes on."""
 
     def __init__(
@@ -255,7 +255,7 @@ class _Run:
         value: dict[str, Any],
         schedule: Schedule,
         knobs: Knobs,
-        settings: Settings,
+        settings: SimulatorSettings,
         server_class: type[Server],
     ) -> None:
         self.schedule = schedule
@@ -283,11 +283,11 @@ class _Run:
         addresses = {name: e["address"] for name, e in ensemble.items()}
         self.world = World(seed, configs, addresses, knobs, server_class, self.report)
         self.world.bug = value["bug"] or ""
-        self.record = Record(lambda: self.world.now)
+        self.record = MemoryRecorder(lambda: self.world.now)
         observers = [name for name, e in ensemble.items() if e["role"] == "observer"]
         self.observer = Observer(self.record, ensemble, observers, _Quiet())  # type: ignore[arg-type]
-        self.clients = Clients(self.world, self.record, knobs, seed)
-        self.nemesis = Nemesis(self.world, schedule, knobs, self.record, self.observer, self.on_phase)
+        self.clients = SimulatedClients(self.world, self.record, knobs, seed)
+        self.nemesis = SimulatedNemesis(self.world, schedule, knobs, self.record, self.observer, self.on_phase)
         self.names = tuple(ensemble)
         self.waiting = True
         """For a first leader."""

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 
-from harness import compiled
+from harness.simulator import compiled
 
 
 def make_processes(jobs: int) -> ProcessPoolExecutor:

@@ -2,11 +2,11 @@
 
 The model.  The queue holds what happens next, as (time, sequence, function, arguments); things of one instant happen in
 the order in which they were asked for.  A `Process` is one life of a server; it is told events, steps the core, and
-its effects are performed one by one, in their order (`node.events`, rules of every world).  The rules:
+its effects are performed one by one, in their order (`node.protocol.events`, rules of every world).  The rules:
 
 1.  A server that stands still (it is paused, or waits for its disk) executes nothing; what it is told waits, in order.
 2.  A sync takes time.  A server that dies in it finds the old or the new content, never a half: the log's torn record
-    and the file that was not yet renamed are cut off at the start (`node.storage`, crash rules).
+    and the file that was not yet renamed are cut off at the start (`node.agent.storage`, crash rules).
 3.  A server may be doomed: it dies between two effects, after so many, or just before or after the next one that goes
     to its disk.
 4.  A core that raises ends its server, and so does a disk that does not load (fail-stop), as in the agent.
@@ -24,12 +24,14 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.simulator.clock import MS, SECOND, Clock
+from harness.simulator.clock import MS, SECOND, SimulatedClock
 from harness.simulator.knobs import Knobs, pace
 from harness.simulator.network import Network, Pipe
-from node.agent import code_version
+from node.agent.agent import code_version
+from node.agent.journal import Journal
+from node.agent.storage import Disk, StorageError
 from node.config import Config
-from node.events import (
+from node.protocol.events import (
     ClientRequest,
     Dial,
     Durable,
@@ -46,9 +48,7 @@ from node.events import (
     SetTimer,
     TimerDue,
 )
-from node.journal import Journal
-from node.server import Server
-from node.storage import Disk, StorageError
+from node.protocol.server import Server
 
 LONGEST_DOOM = 400 * MS
 """A server that is to die between two effects dies after this in any case."""
@@ -64,20 +64,20 @@ class Overrun(Exception):
 class ClientRead(NamedTuple):
     """A client asks the server for what it has; `answer(process)` is called when the server gets to it."""
 
-    answer: Callable[[Process], None]
+    answer: Callable[[SimulatedProcess], None]
 
 
-class Host:
+class SimulatedHost:
     """A machine.  `address` is what servers dial."""
 
-    def __init__(self, name: str, config: Config, address: str, clock: Clock) -> None:
+    def __init__(self, name: str, config: Config, address: str, clock: SimulatedClock) -> None:
         self.name = name
         self.config = config
         self.address = address
         self.clock = clock
         self.clock_base = clock.lead
         self.disk = Disk(Durable(0, 0, 0, b"", ()))
-        self.process: Process | None = None
+        self.process: SimulatedProcess | None = None
         self.lives = 0
         self.down: dict[str, None] = {}
         """Faults that hold its server down."""
@@ -93,13 +93,13 @@ class Host:
         self.log: Any = None
 
 
-class Process:
+class SimulatedProcess:
     """One life of a server."""
 
     __slots__ = ("alive", "backlog", "busy", "conns", "doom", "doomed_by_disk", "held", "host", "last", "links", "next",
                  "on_death", "rest", "server", "timers", "wakes")  # fmt: skip
 
-    def __init__(self, host: Host, server: Server) -> None:
+    def __init__(self, host: SimulatedHost, server: Server) -> None:
         self.host = host
         self.server = server
         self.alive = True
@@ -150,8 +150,8 @@ class World:
         self.sequence = 0
         self.queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.report = report
-        self.reply: Callable[[Process, Reply], None] = lambda process, reply: None
-        self.stopped_serving: Callable[[Process], None] = lambda process: None
+        self.reply: Callable[[SimulatedProcess, Reply], None] = lambda process, reply: None
+        self.stopped_serving: Callable[[SimulatedProcess], None] = lambda process: None
         self.marks: dict[str, int] = {}
         """Coverage marks that were reached, and how often."""
         self.failures: list[str] = []
@@ -165,11 +165,11 @@ class World:
         self.bug = ""
         self.code_version = ""
         rng = random.Random(f"clocks {seed}")
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[str, SimulatedHost] = {}
         for name, config in configs.items():
             drift = rng.randint(-knobs.drift_ppm, knobs.drift_ppm)
             base = rng.randint(1, 1000) * SECOND  # a host has been up for a while
-            self.hosts[name] = Host(name, config, addresses[name], Clock(base, drift))
+            self.hosts[name] = SimulatedHost(name, config, addresses[name], SimulatedClock(base, drift))
         self.at_address = {host.address: name for name, host in self.hosts.items()}
         settings = next(iter(configs.values()))
         self.pace = pace(settings.tick_ms)
@@ -204,7 +204,7 @@ class World:
 
     # ---- the lives of a server -------------------------------------------------------------------------------------
 
-    def start(self, host: Host) -> None:
+    def start(self, host: SimulatedHost) -> None:
         """Its process begins; if it is paused, when it no longer is."""
         if host.process is not None:
             return
@@ -223,7 +223,7 @@ class World:
         if durable.current_epoch != host.disk.epochs["currentEpoch"]:
             self.reached("epoch-behind-its-log-repaired")
         host.disk = Disk(durable)
-        process = host.process = Process(host, self.server_class(host.config, durable))
+        process = host.process = SimulatedProcess(host, self.server_class(host.config, durable))
         process.last = now = host.clock.read(self.now)
         self.tell_of(host, "started", {"pid": 100 + host.lives, "sid": host.config.sid, "bug": self.bug})
         try:
@@ -235,11 +235,11 @@ class World:
             host.journal.start(now, effects, config=host.config, durable=durable, bug=self.bug, code=self.code_version)
         self.perform(process, effects)
 
-    def tell_of(self, host: Host, f: str, value: Any) -> None:
+    def tell_of(self, host: SimulatedHost, f: str, value: Any) -> None:
         host.events += 1
         self.report(host.name, f, value)
 
-    def die(self, process: Process, value: dict[str, Any]) -> None:
+    def die(self, process: SimulatedProcess, value: dict[str, Any]) -> None:
         """The process is gone, with all that it had not handed over."""
         if not process.alive:
             return
@@ -258,21 +258,21 @@ class World:
         for told in process.on_death:
             told()
 
-    def kill(self, process: Process) -> None:
+    def kill(self, process: SimulatedProcess) -> None:
         self.die(process, {"how": "signal", "code": 9})
 
-    def stop(self, process: Process) -> None:
+    def stop(self, process: SimulatedProcess) -> None:
         """SIGTERM: no further effect is performed."""
         self.die(process, {"how": "exit", "code": 0, "reason": "signal 15"})
 
-    def fail(self, process: Process, error: Exception) -> None:
+    def fail(self, process: SimulatedProcess, error: Exception) -> None:
         self.failures.append(f"{process.host.name}: the core failed: {traceback.format_exc()}")
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno} ({at.name})"  # the same in any folder
         reason = f"the core failed: {type(error).__name__}: {error}, at {where}"
         self.die(process, {"how": "exit", "code": 1, "reason": reason})
 
-    def doom_to_die(self, process: Process) -> None:
+    def doom_to_die(self, process: SimulatedProcess) -> None:
         """It dies at an instant of its own: between two effects, or around one on its disk."""
         if self.random.random() < 0.5:
             process.doom = self.random.randrange(12)
@@ -281,11 +281,11 @@ class World:
             process.doom = 1 << 30
         self.at(self.now + self.random.randrange(1, LONGEST_DOOM), self.kill, process)
 
-    def pause(self, host: Host) -> None:
+    def pause(self, host: SimulatedHost) -> None:
         if host.process is not None:
             host.process.held = True
 
-    def resume(self, host: Host) -> None:
+    def resume(self, host: SimulatedHost) -> None:
         if host.paused:
             return
         if host.starting:
@@ -293,7 +293,7 @@ class World:
         elif host.process is not None and host.process.busy is None:
             self.go_on(host.process)
 
-    def go_on(self, process: Process) -> None:
+    def go_on(self, process: SimulatedProcess) -> None:
         process.held = False
         rest, process.rest = process.rest, []
         self.perform(process, rest)
@@ -301,13 +301,13 @@ class World:
 
     # ---- events ----------------------------------------------------------------------------------------------------
 
-    def tell(self, process: Process, event: Event | ClientRead) -> None:
+    def tell(self, process: SimulatedProcess, event: Event | ClientRead) -> None:
         if process.held:
             process.backlog.append(event)
         elif process.alive:
             self.step(process, event)
 
-    def step(self, process: Process, event: Any) -> None:
+    def step(self, process: SimulatedProcess, event: Any) -> None:
         kind = event.__class__
         if kind is Received:
             if event.conn not in process.conns:
@@ -339,7 +339,7 @@ class World:
         if effects:
             self.perform(process, effects)
 
-    def catch_up(self, process: Process) -> None:
+    def catch_up(self, process: SimulatedProcess) -> None:
         """What waited while it stood still, in the order in which it came."""
         backlog = process.backlog
         while backlog and process.alive and not process.held:
@@ -351,7 +351,7 @@ class World:
 
     # ---- effects ---------------------------------------------------------------------------------------------------
 
-    def perform(self, process: Process, effects: list[Effect]) -> None:  # noqa: PLR0912 - a branch for each effect
+    def perform(self, process: SimulatedProcess, effects: list[Effect]) -> None:  # noqa: PLR0912 - a branch for each effect
         network, conns = self.network, process.conns
         doomed = process.doom >= 0
         for index, effect in enumerate(effects):
@@ -409,7 +409,7 @@ class World:
             return round(self.knobs.sync * self._disk.uniform(0.3, 3))
         return 0
 
-    def synced(self, process: Process) -> None:
+    def synced(self, process: SimulatedProcess) -> None:
         if not process.alive or process.busy is None:
             return
         effect, rest = process.busy
@@ -423,19 +423,19 @@ class World:
         if not process.host.paused:
             self.go_on(process)
 
-    def write_log(self, host: Host, effect: Log) -> None:
+    def write_log(self, host: SimulatedHost, effect: Log) -> None:
         host.log.write(f"{self.now / SECOND:12.6f} {effect.level:5s} {effect.text}\n")
 
     # ---- timers ----------------------------------------------------------------------------------------------------
 
-    def set_timer(self, process: Process, name: str, due: int | None) -> None:
+    def set_timer(self, process: SimulatedProcess, name: str, due: int | None) -> None:
         if due is None:
             process.timers.pop(name, None)
             return
         process.timers[name] = due
         self.wake(process, name, due)
 
-    def wake(self, process: Process, name: str, due: int) -> None:
+    def wake(self, process: SimulatedProcess, name: str, due: int) -> None:
         """Look at the timer when it is due, unless it is looked at before that anyway."""
         when = process.host.clock.when(due)
         if when is None:
@@ -447,7 +447,7 @@ class World:
             self.sequence += 1
             heappush(self.queue, (when, self.sequence, self.woken, (process, name, when)))
 
-    def woken(self, process: Process, name: str, when: int) -> None:
+    def woken(self, process: SimulatedProcess, name: str, when: int) -> None:
         if not process.alive or process.wakes.get(name) != when:
             return
         del process.wakes[name]
@@ -458,7 +458,7 @@ class World:
         else:
             self.timer(process, name)
 
-    def timer(self, process: Process, name: str) -> None:
+    def timer(self, process: SimulatedProcess, name: str) -> None:
         due = process.timers.get(name)
         if due is None:
             return
@@ -468,7 +468,7 @@ class World:
         del process.timers[name]
         self.step(process, TimerDue(name))
 
-    def clock_changed(self, host: Host) -> None:
+    def clock_changed(self, host: SimulatedHost) -> None:
         if host.process is not None:
             host.process.wakes.clear()
             for name, due in list(host.process.timers.items()):

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from harness import archive
-from harness.plan import Ensemble
-from harness.systems import Ask, Clock, Command, Place, serves, zoo_cfg
+from harness.hosts import archive
+from harness.plan.schema import EnsemblePlan
+from harness.systems.base import Ask, Clock, Command, Place, serves, zoo_cfg
 
 ARCHIVE = "onethrone-node.pyz"
 
@@ -23,7 +23,7 @@ class Onethrone:
     events = "events.jsonl"
     logs = ("zoo.cfg", "server.log", "events.jsonl", "journal.jsonl")
 
-    def __init__(self, ensemble: Ensemble, places: Mapping[str, Place]) -> None:
+    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place]) -> None:
         self._ensemble = ensemble
         self._places = places
         self.client_port = ensemble.client_port
@@ -68,10 +68,10 @@ class OnethroneTranslator:
         return {"f": event.f, "value": event.value, "host_time": event.host_time}
 
 
-class _Event(msgspec.Struct):
+class _ReportedEvent(msgspec.Struct):
     host_time: int
     f: str
     value: Any = None
 
 
-_decoder = msgspec.json.Decoder(_Event)
+_decoder = msgspec.json.Decoder(_ReportedEvent)

@@ -39,8 +39,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.plan import Ensemble
-from harness.systems import Ask, Clock, Command, Place, serves, zoo_cfg
+from harness.plan.schema import EnsemblePlan
+from harness.systems.base import Ask, Clock, Command, Place, serves, zoo_cfg
 
 JARS = "/usr/share/java"
 _JAR_NAMES = (
@@ -86,7 +86,7 @@ class ZooKeeper:
     events = "server.log"
     logs = ("zoo.cfg", "server.log")
 
-    def __init__(self, ensemble: Ensemble, places: Mapping[str, Place]) -> None:
+    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place]) -> None:
         self._ensemble = ensemble
         self._places = places
         self.client_port = ensemble.client_port
@@ -151,7 +151,7 @@ _ENDED = ("Exception when following the leader", "Exception when observing the l
 class ZooKeeperTranslator:
     """Reads one server's log, line by line, through its restarts (protocol section 8)."""
 
-    def __init__(self, ensemble: Ensemble, places: Mapping[str, Place], host: str) -> None:
+    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place], host: str) -> None:
         self._sid = places[host].sid
         self._sid_by_address = {f"{p.address}:{ensemble.quorum_port}": p.sid for p in places.values()}
         self._voters = sum(p.host not in ensemble.observers for p in places.values())

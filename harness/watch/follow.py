@@ -23,9 +23,9 @@ from typing import BinaryIO
 import msgspec
 
 from checker.history import LINE_BYTES_MAX, Op, Ordered, decode
-from checker.promise import Violation
-from checker.values import ValueProblem
+from checker.promises.base import Violation
 from checker.verdict import SILENCE, Checking
+from checker.vocabulary import ValueProblem
 from harness.watch.scene import Scene
 
 ORDER_NS = 2 * 1_000_000_000

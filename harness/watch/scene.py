@@ -53,7 +53,7 @@ class Event:
 
 
 @dataclass
-class Stretch:
+class SceneStretch:
     """A server was `kind` from `since` on: "leading", "elected", "following", "observing", "looking" or "down"."""
 
     since: int
@@ -62,7 +62,7 @@ class Stretch:
 
 
 @dataclass
-class Server:
+class SceneServer:
     """What is known of one server now."""
 
     host: str
@@ -77,7 +77,7 @@ class Server:
     """The sid of whom it follows; its own when it leads."""
     established: bool = False
     reason: str = ""
-    strip: deque[Stretch] = field(default_factory=lambda: deque(maxlen=STRETCHES_MAX))
+    strip: deque[SceneStretch] = field(default_factory=lambda: deque(maxlen=STRETCHES_MAX))
 
     @property
     def kind(self) -> str:
@@ -112,7 +112,7 @@ class Scene:
         self.system = ""
         self.seed = ""
         self.bug = ""
-        self.servers: dict[str, Server] = {}
+        self.servers: dict[str, SceneServer] = {}
         self.faults: dict[str, FaultSeen] = {}
         """Those in force, and those that were within the window."""
         self.verified = 0
@@ -162,7 +162,7 @@ class Scene:
         """The host of that sid, or how to call a server that is nobody's."""
         return "" if sid is None else self._sids.get(sid, f"server {sid}")
 
-    def stretches(self, host: str, since: int, until: int) -> Iterator[tuple[int, int, Stretch]]:
+    def stretches(self, host: str, since: int, until: int) -> Iterator[tuple[int, int, SceneStretch]]:
         """What the server was, from when to when, within that part of the run."""
         strip = self.servers[host].strip
         for n, stretch in enumerate(strip):
@@ -195,7 +195,7 @@ class Scene:
             for host, about in ensemble.items() if isinstance(ensemble, dict) else ():
                 sid = _whole(about.get("sid")) if isinstance(about, dict) else None
                 if sid is not None:
-                    self.servers[host] = Server(host, sid, about.get("role") == "observer")
+                    self.servers[host] = SceneServer(host, sid, about.get("role") == "observer")
                     self._sids[sid] = host
         elif op.f == "phase":
             self.phase = _text(value.get("phase"))
@@ -251,7 +251,7 @@ class Scene:
                 if host in self.servers and self.servers[host].up:
                     self._set_up(self.servers[host], False, time)
 
-    def _server(self, server: Server, op: Op, value: dict[str, Any]) -> None:
+    def _server(self, server: SceneServer, op: Op, value: dict[str, Any]) -> None:
         if op.f == "started":
             self._set_up(server, True, op.time)
         elif op.f == "stopped":
@@ -263,14 +263,14 @@ class Scene:
         elif op.f == "healed":
             self._say(op, "server", f"{server.host} undid its faults by itself")
 
-    def _set_up(self, server: Server, up: bool, time: int) -> None:
+    def _set_up(self, server: SceneServer, up: bool, time: int) -> None:
         server.up = up
         server.role = server.phase = server.reason = ""
         server.epoch = server.leader = None
         server.established = False
         self._stretch(server, time)
 
-    def _state(self, server: Server, op: Op, value: dict[str, Any]) -> None:
+    def _state(self, server: SceneServer, op: Op, value: dict[str, Any]) -> None:
         before = (server.kind, server.epoch)
         server.up = True
         server.role, server.phase, server.reason = (_text(value.get(k)) for k in ("role", "phase", "reason"))
@@ -284,10 +284,10 @@ class Scene:
             self._say(op, "leader", f"{server.host} leads no more: {server.reason or server.role}")
         self._stretch(server, op.time)
 
-    def _stretch(self, server: Server, time: int) -> None:
+    def _stretch(self, server: SceneServer, time: int) -> None:
         strip = server.strip
         if not strip or (strip[-1].kind, strip[-1].epoch) != (server.kind, server.epoch):
-            strip.append(Stretch(time, server.kind, server.epoch))
+            strip.append(SceneStretch(time, server.kind, server.epoch))
         while len(strip) > 1 and strip[1].since < self.now - WINDOW_NS:
             strip.popleft()
 

@@ -32,9 +32,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from harness.progress import Progress, printable
 from harness.watch.follow import Follower
-from harness.watch.scene import PHASES, FaultSeen, Scene, Server
+from harness.watch.progress import Progress, printable
+from harness.watch.scene import PHASES, FaultSeen, Scene, SceneServer
 from nemesis.schedule import ScheduleError, load
 
 LOG = logging.getLogger("onethrone.screen")
@@ -228,7 +228,7 @@ def _head(scene: Scene, now: int, columns: int) -> list[Part]:
     return [(said, BOLD), (" " * gap + who if gap >= 2 else "", DIM)]
 
 
-def _server(scene: Scene, server: Server, columns: int) -> list[Part]:
+def _server(scene: Scene, server: SceneServer, columns: int) -> list[Part]:
     name = max(map(len, scene.servers))
     kind = server.kind
     role, style = server.role, ""

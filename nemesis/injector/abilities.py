@@ -23,7 +23,7 @@ def probe(rules: net.Rules) -> Dict[str, str]:
 def _nft(rules: net.Rules) -> str:
     links = {"192.0.2.1": {"drop": True, "loss_percent": 1.0, "bytes_per_s": 1000}}  # TEST-NET-1: nobody's address
     try:
-        rules.set("probe", net.Fault(links))
+        rules.set("probe", net.NetFault(links))
         rules.set("probe", None)
     except Refused as refused:
         rules.faults.pop("probe", None)

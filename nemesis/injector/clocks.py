@@ -85,7 +85,7 @@ def replace_file(path: str, text: str) -> None:
     os.rename(path + ".new", path)
 
 
-class Clock:
+class FakeClock:
     """One server's clock: the faults that bend it, the latest of them in force."""
 
     def __init__(self, path: str, mode: str) -> None:
@@ -254,7 +254,7 @@ for line in sys.stdin:
 """
 
 
-def probe(clock: Clock, pid: int, gap_s: float) -> Generator[float, None, List[Reading]]:
+def probe(clock: FakeClock, pid: int, gap_s: float) -> Generator[float, None, List[Reading]]:
     """Two readings by a process of our own under the server's library, file and start.  Yields seconds to wait."""
     environment = dict(os.environ, **clock.environment())
     environment["FAKETIME_SHARED"] = "/faketime_sem_%d /faketime_shm_%d" % (pid, pid)
@@ -303,7 +303,7 @@ def _line_of(descriptor: int, until: float) -> Generator[float, None, bytes]:
     return text
 
 
-def judge(readings: List[Reading], clock: Clock, by: str) -> Dict[str, Any]:
+def judge(readings: List[Reading], clock: FakeClock, by: str) -> Dict[str, Any]:
     """The evidence of two readings.  Raises Refused when they do not show the bend that is in force.
 
     A strobing clock leaps between readings, so: it is judged by standing

@@ -131,7 +131,7 @@ def control_path(ssh_connection: str) -> Optional[ControlPath]:
         return None
 
 
-class Fault(NamedTuple):
+class NetFault(NamedTuple):
     """What one fault does here: links by the address that packets come from, or the whole host cut off."""
 
     links: Dict[str, Link]
@@ -144,10 +144,10 @@ class Rules:
 
     def __init__(self, folder: str) -> None:
         self.nft = Nft(folder)
-        self.faults: Dict[str, Fault] = {}
+        self.faults: Dict[str, NetFault] = {}
         self.control: List[ControlPath] = []
 
-    def set(self, fault_id: str, fault: Optional[Fault]) -> Dict[str, Any]:
+    def set(self, fault_id: str, fault: Optional[NetFault]) -> Dict[str, Any]:
         """Put a fault in force, change it, or (None) take it back; returns what was read back from the kernel.
 
         Raises Refused, and then the kernel holds what it held before.
@@ -236,7 +236,7 @@ class Rules:
         return self._packets(self.nft.run("list table inet " + TABLE)) if self.faults else {}
 
 
-def _matches(fault: Fault) -> List[Tuple[str, str, str]]:
+def _matches(fault: NetFault) -> List[Tuple[str, str, str]]:
     if not fault.cut:
         return []
     if fault.isolate:

@@ -34,7 +34,7 @@ from typing import Any, Callable, Dict, Generator, Iterable, List, Optional, Set
 
 from nemesis.injector import abilities, clocks, linux, net, queues, tails
 from nemesis.injector.errors import Refused, Unsure
-from nemesis.injector.processes import Op, Server, check_definition
+from nemesis.injector.processes import Op, ServerProcess, check_definition
 
 CLOCK_GAP_S = 0.06
 """Between the two readings that show a clock's rate: long against the blur of a reading, short for who waits."""
@@ -42,7 +42,7 @@ CLOCK_SETTLES_S = 5.0
 """So long two readings are tried for between which no other fault bends the same clock."""
 
 
-class Host:
+class ThisHost:
     """All that is in force on this host."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Host:
         self._guard = guard
         self.rules = net.Rules(folder)
         self.queues = queues.Queues()
-        self.servers: Dict[str, Server] = {}
+        self.servers: Dict[str, ServerProcess] = {}
         self._toggles: Dict[str, List[int]] = {}
         self._unsure: Set[str] = set()
         """Faults that were taken back, and it did not show."""
@@ -87,7 +87,7 @@ class Host:
             old = self.servers.get(definition["name"])
             if old is not None and old.who is not None:
                 raise Refused("%s runs already, as process %d" % (old.name, old.who.pid))
-            self.servers[definition["name"]] = Server(self.folder, definition, self._notify)
+            self.servers[definition["name"]] = ServerProcess(self.folder, definition, self._notify)
             server = self.servers[definition["name"]]
         else:
             server = self._server(request)
@@ -100,7 +100,7 @@ class Host:
         self._tell()
         return verified
 
-    def _bring_up(self, server: Server) -> Op:
+    def _bring_up(self, server: ServerProcess) -> Op:
         coming = server.start()
         try:
             verified = yield from self._through(coming)
@@ -119,7 +119,7 @@ class Host:
             self._tell()
             yield delay
 
-    def _server(self, request: Dict[str, Any]) -> Server:
+    def _server(self, request: Dict[str, Any]) -> ServerProcess:
         name = request.get("name", "server")
         if not isinstance(name, str) or name not in self.servers:
             raise Refused("no server %r was ever started here" % (name,))
@@ -135,7 +135,7 @@ class Host:
             if not all(isinstance(ms, (int, float)) and 10 <= ms <= 60_000 for ms in periods):
                 raise Refused("flap: cut_ms and whole_ms have to be from 10 to 60000")
         yield from ()
-        verified = self._set_net(fault_id, net.Fault(self._queued(fault_id, links)))
+        verified = self._set_net(fault_id, net.NetFault(self._queued(fault_id, links)))
         if fault_id in self.queues.faults:
             verified["queues"] = len(self.queues.faults[fault_id])
         if flap is not None:
@@ -167,7 +167,7 @@ class Host:
         self._notify("toggle", fault=fault_id, cut=not fault.cut)
         self._later(flap["whole_ms" if fault.cut else "cut_ms"] / 1000, lambda: self._toggle(fault_id, flap))
 
-    def _set_net(self, fault_id: str, fault: Optional[net.Fault]) -> Dict[str, Any]:
+    def _set_net(self, fault_id: str, fault: Optional[net.NetFault]) -> Dict[str, Any]:
         if fault is not None:
             self._tell(table=True)
         try:
@@ -183,7 +183,7 @@ class Host:
         server = self._server(request)
         verified: Dict[str, Any] = {}
         if request.get("isolate"):
-            verified.update(self._set_net(fault_id, net.Fault({}, isolate=True)))
+            verified.update(self._set_net(fault_id, net.NetFault({}, isolate=True)))
         server.down.add(fault_id)
         try:
             verified.update((yield from server.kill(how)))
@@ -221,7 +221,7 @@ class Host:
             yield from self._give_back_refused(fault_id, refused)
             raise
 
-    def _strobe(self, server: Server, fault_id: str, period_ms: float) -> None:
+    def _strobe(self, server: ServerProcess, fault_id: str, period_ms: float) -> None:
         """A strobe's timer: leap and stand still again; ends with the fault."""
         clock = server.clock
         if clock is None or fault_id not in clock.faults:
@@ -234,7 +234,7 @@ class Host:
             return
         self._later(period_ms / 1000, lambda: self._strobe(server, fault_id, period_ms))
 
-    def _read_clock(self, server: Server) -> Op:
+    def _read_clock(self, server: ServerProcess) -> Op:
         """Evidence of the bend in force, from the server's own clock or a probe's; Refused if it does not show."""
         clock, until = server.clock, time.monotonic() + CLOCK_SETTLES_S
         assert clock is not None

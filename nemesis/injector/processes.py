@@ -28,7 +28,7 @@ Op = Generator[float, None, Dict[str, Any]]
 DEFAULT_STOP_S = 10.0
 
 
-class Server:
+class ServerProcess:
     """One server: how it is started, its process if there is one, and the faults that hold it."""
 
     def __init__(self, folder: str, definition: Dict[str, Any], notify: Callable[..., None]) -> None:
@@ -44,7 +44,7 @@ class Server:
         self._asked = ""
         self._last_code: Optional[int] = None
         mode = definition.get("clock")
-        self.clock = clocks.Clock(os.path.join(folder, "clock-" + self.name), mode) if mode else None
+        self.clock = clocks.FakeClock(os.path.join(folder, "clock-" + self.name), mode) if mode else None
 
     # ---- what may be asked for: generators that yield seconds to wait and return what was verified -----------------
 
@@ -221,5 +221,5 @@ def check_definition(definition: object) -> Dict[str, Any]:
     return checked
 
 
-Servers = Dict[str, Server]
+Servers = Dict[str, ServerProcess]
 Words = List[str]

@@ -32,7 +32,7 @@ from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Tuple
 from nemesis.injector import PROTOCOL, net
 from nemesis.injector.errors import Refused, Unsure
 from nemesis.injector.guardian import Guard
-from nemesis.injector.operations import Host
+from nemesis.injector.operations import ThisHost
 from nemesis.injector.tails import Tail
 
 LINE_MAX_BYTES = 1 << 20
@@ -45,7 +45,7 @@ AT_MOST_AHEAD_NS = 1_000_000_000
 Operation = Generator[float, None, Dict[str, Any]]
 
 
-class Connection:
+class ControlConnection:
     """The controller's end, through its relay."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -65,7 +65,7 @@ class Resident:
         self.guard = guard
         self.selector = selectors.DefaultSelector()
         self.listener = listener
-        self.connection: Optional[Connection] = None
+        self.connection: Optional[ControlConnection] = None
         self.timers: List[Tuple[float, int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.answers: "collections.OrderedDict[int, Optional[bytes]]" = collections.OrderedDict()
@@ -75,7 +75,7 @@ class Resident:
         self.heard_at = time.monotonic()
         self.leases_lost = 0
         self.running = True
-        self.host = Host(folder, self.notify, self.later, self.guard_state)
+        self.host = ThisHost(folder, self.notify, self.later, self.guard_state)
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class Resident:
             return
         self._drop()
         sock.setblocking(False)
-        self.connection = Connection(sock)
+        self.connection = ControlConnection(sock)
         self.selector.register(sock, selectors.EVENT_READ, self._ready)
 
     def _drop(self) -> None:
@@ -369,7 +369,7 @@ class Resident:
             log("the controller does not read: its connection is cut")
             self._drop()
 
-    def _flush(self, connection: Connection) -> None:
+    def _flush(self, connection: ControlConnection) -> None:
         try:
             while connection.outgoing:
                 sent = connection.sock.send(connection.outgoing[: 1 << 18])

@@ -13,7 +13,7 @@ import importlib
 import pkgutil
 from typing import List, NamedTuple, Tuple, Type
 
-from node.server import Server
+from node.protocol.server import Server
 
 
 class Planted(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from node.events import Durable
-from node.server import Server
+from node.protocol.events import Durable
+from node.protocol.server import Server
 
 ORIGIN = ("NodeDB-Lab/nodedb#161", "ktoso/akka-raft#62")
 PROMISE = "epochs"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Tuple
 
 from node.config import Config
-from node.events import AppendTxns, Durable, Txn
-from node.learner import Learning
-from node.server import Server
+from node.protocol.events import AppendTxns, Durable, Txn
+from node.protocol.following import Learning
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-4785", "NodeDB-Lab/nodedb#161")
 PROMISE = "best-history"

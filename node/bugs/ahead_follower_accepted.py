@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.broadcast import Leading
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-335", "Junqueira, Reed, Serafini: Zab (DSN 2011), section IV")
 PROMISE = "best-history"

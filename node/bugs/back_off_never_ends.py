@@ -5,7 +5,7 @@ A server that could talk to nobody a few times waits longer and longer; and it d
 
 from __future__ import annotations
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("ZooKeeper 3.8: a minute's maxNotificationInterval in FastLeaderElection.lookForLeader",)
 PROMISE = "convergence"

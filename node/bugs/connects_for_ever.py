@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.learner import Learning
-from node.server import Server
+from node.protocol.following import Learning
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3398",)
 PROMISE = "convergence"

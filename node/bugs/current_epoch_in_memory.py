@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from node.core import epoch_of
-from node.events import Durable
-from node.server import Server
+from node.protocol.core import epoch_of
+from node.protocol.events import Durable
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1653", "wenweihu86/raft-java#57")
 PROMISE = "epochs"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from node.broadcast import Leading
-from node.events import DIFF, TRUNC
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.events import DIFF, TRUNC
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1154", "ZOOKEEPER-1156")
 PROMISE = "best-history"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1191", "camunda/camunda#1068")
 PROMISE = "convergence"

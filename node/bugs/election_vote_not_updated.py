@@ -5,8 +5,8 @@ A server that comes later never sees a quorum of equal votes, unless the followe
 
 from __future__ import annotations
 
-from node.events import LEADING
-from node.server import Server
+from node.protocol.events import LEADING
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1732", "ZOOKEEPER-1805", "ZOOKEEPER-1817")
 PROMISE = "convergence"

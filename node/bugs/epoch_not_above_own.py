@@ -6,8 +6,8 @@ epoch has two.  (ZooKeeper's mistake was with the followers' epochs; of them, wh
 
 from __future__ import annotations
 
-from node.broadcast import Leading
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1343",)
 PROMISE = "unique-leader"

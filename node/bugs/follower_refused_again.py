@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Set
 
-from node.broadcast import Handler, Leading
 from node.config import Config
-from node.events import Durable
-from node.server import Server
+from node.protocol.broadcast import Leading, LearnerHandler
+from node.protocol.events import Durable
+from node.protocol.server import Server
 
 ORIGIN = ("vesoft-inc/nebula#2419",)
 PROMISE = "convergence"
@@ -25,7 +25,7 @@ class Bug(Server):
         self.came = set()
         super().lead()
 
-    def handle(self, leading: Leading, conn: int, handler: Handler, accepted: int) -> None:
+    def handle(self, leading: Leading, conn: int, handler: LearnerHandler, accepted: int) -> None:
         if handler.sid in self.came:
             self.refuse(conn, "server %d has come before" % handler.sid)
         else:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from node.events import Durable, StoreEpoch
-from node.server import Server
+from node.protocol.events import Durable, StoreEpoch
+from node.protocol.server import Server
 
 ORIGIN = ("bakwc/PySyncObj#202", "NodeDB-Lab/nodedb#161", "wenweihu86/raft-java#57", "ZOOKEEPER-335")
 PROMISE = "epochs"

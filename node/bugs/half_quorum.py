@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterable
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("the off-by-one of QuorumMaj.containsQuorum, written as >= with integer division",)
 PROMISE = "evidence"

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Optional
 
-from node.connections import Peer
-from node.core import MS
-from node.events import Notification
-from node.server import Server
+from node.protocol.connections import Peer
+from node.protocol.core import MS
+from node.protocol.events import Notification
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-481",)
 PROMISE = "convergence"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict
 
-from node.election import Ballot
-from node.server import Server
+from node.protocol.election import Ballot
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-131",)
 PROMISE = "convergence"

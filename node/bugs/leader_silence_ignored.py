@@ -5,7 +5,7 @@ The leader's host is gone, not its process: no reset comes, and nobody ever look
 
 from __future__ import annotations
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("camunda/camunda#4656",)
 PROMISE = "convergence"

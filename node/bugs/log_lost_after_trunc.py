@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import List
 
 from node.config import Config
-from node.events import AppendTxns, Durable, Effect, TruncateLog
-from node.server import Server
+from node.protocol.events import AppendTxns, Durable, Effect, TruncateLog
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1489",)
 PROMISE = "best-history"

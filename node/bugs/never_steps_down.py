@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Set
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1294", "ZOOKEEPER-1450", "ZOOKEEPER-2247")
 PROMISE = "stepping-down"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Optional
 
-from node.connections import Peer
-from node.events import Address
-from node.server import Server
+from node.protocol.connections import Peer
+from node.protocol.events import Address
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-822", "ZOOKEEPER-3756")
 PROMISE = "convergence"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from node.broadcast import Handler
-from node.events import Txn
-from node.server import Server
+from node.protocol.broadcast import LearnerHandler
+from node.protocol.events import Txn
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1319", "ZOOKEEPER-962")
 PROMISE = "best-history"
 
 
 class Bug(Server):
-    def send_proposal(self, conn: int, handler: Handler, txn: Txn, data: bytes) -> None:
+    def send_proposal(self, conn: int, handler: LearnerHandler, txn: Txn, data: bytes) -> None:
         if handler.forwarding:
             super().send_proposal(conn, handler, txn, data)

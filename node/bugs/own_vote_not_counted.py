@@ -5,7 +5,7 @@ While everybody is there, the others' votes are enough.  When a bare majority is
 
 from __future__ import annotations
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("vesoft-inc/nebula#3415",)
 PROMISE = "convergence"

@@ -5,8 +5,8 @@ If it crashes in between, it has promised an epoch that it knows nothing of.
 
 from __future__ import annotations
 
-from node.learner import Learning
-from node.server import Server
+from node.protocol.following import Learning
+from node.protocol.server import Server
 
 ORIGIN = ("NodeDB-Lab/nodedb#161", "ZOOKEEPER-1291")
 PROMISE = "epochs"

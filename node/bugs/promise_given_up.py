@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
-from node.server import Server
+from node.protocol.server import Server
 
 ORIGIN = ("etcd-io/etcd#2461", "ktoso/akka-raft#56", "camunda/camunda#5368", "microsoft/CCF#8094")
 PROMISE = "epochs"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from node.broadcast import Leading
-from node.core import DISCOVERY
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.core import DISCOVERY
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1192",)
 PROMISE = "evidence"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from node.events import PROPOSAL, QuorumPacket
-from node.learner import Learning
-from node.server import Server
+from node.protocol.events import PROPOSAL, QuorumPacket
+from node.protocol.following import Learning
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-962",)
 PROMISE = "best-history"

@@ -5,9 +5,9 @@ If it crashes in between, it may propose the same epoch again, to others.
 
 from __future__ import annotations
 
-from node.broadcast import Leading
-from node.events import LEADING
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.events import LEADING
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1291",)
 PROMISE = "epochs"

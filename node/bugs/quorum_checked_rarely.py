@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from node.broadcast import Leading
 from node.config import Config
-from node.events import Durable
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.events import Durable
+from node.protocol.server import Server
 
 ORIGIN = ("sofastack/sofa-jraft#34", "hashicorp/raft#108", "tikv/tikv#964")
 PROMISE = "stepping-down"

@@ -5,8 +5,8 @@ Votes of different rounds do not count together, so servers that have held diffe
 
 from __future__ import annotations
 
-from node.events import Notification
-from node.server import Server
+from node.protocol.events import Notification
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-275",)
 PROMISE = "convergence"

@@ -5,8 +5,8 @@ A partition closes no connection.
 
 from __future__ import annotations
 
-from node.broadcast import Leading
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3240", "camunda/camunda#4656")
 PROMISE = "stepping-down"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Dict, Tuple
 
-from node.broadcast import Leading
 from node.config import Config
-from node.events import Durable
-from node.server import Server
+from node.protocol.broadcast import Leading
+from node.protocol.events import Durable
+from node.protocol.server import Server
 
 ORIGIN = ("eliben/raft#27", "xnnyygn/xraft#33")
 PROMISE = "unique-leader"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.events import DIFF, TRUNC
-from node.server import Server
+from node.protocol.events import DIFF, TRUNC
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3701",)
 PROMISE = "best-history"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.events import TRUNC
-from node.server import Server
+from node.protocol.events import TRUNC
+from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1156",)
 PROMISE = "best-history"

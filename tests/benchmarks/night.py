@@ -25,7 +25,7 @@ import msgspec
 from checker.history import Op, encode
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import Settings, SimulatedRun, simulate
+from harness.simulator.run import SimulatedRun, SimulatorSettings, simulate
 
 STRETCH_S = 600
 REQUESTS_PER_S = 10.0
@@ -36,7 +36,9 @@ Mix = Counter[tuple[str, str, str]]
 
 def write(path: Path, ops: int, load: int) -> Mix:
     """Writes a history of at least so many ops; what they are is returned."""
-    run = simulate(1, knobs=Knobs(client_rate=REQUESTS_PER_S), settings=Settings(duration_s=STRETCH_S, observers=0))
+    run = simulate(
+        1, knobs=Knobs(client_rate=REQUESTS_PER_S), settings=SimulatorSettings(duration_s=STRETCH_S, observers=0)
+    )
     assert run.valid is True, run.verdict.summary
     mix: Mix = Counter()
     index = 0

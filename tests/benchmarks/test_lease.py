@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.lab import Lab
+from harness.hosts.provision.lab import Lab
 from tests.lab.test_run import in_the_middle
 
 LEASE_S = 5.0

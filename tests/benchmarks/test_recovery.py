@@ -20,8 +20,8 @@ import time
 import msgspec
 import pytest
 
-from harness.lab import Lab
-from harness.ssh import Remote
+from harness.hosts.provision.lab import Lab
+from harness.hosts.ssh.remote import Remote
 from tests.ensembles import SETTINGS, LabServers, Servers
 
 KILLS = 20

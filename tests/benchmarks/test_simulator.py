@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from harness import compiled
+from harness.simulator import compiled
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import simulate

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from harness.campaign import morning
 from harness.campaign import outcome as outcomes
-from harness.campaign.coverage import Coverage, Lengths, Stretch
-from harness.campaign.journal import Job, Journal
-from harness.campaign.outcome import Failure, Outcome, Trouble
+from harness.campaign import report
+from harness.campaign.coverage import Coverage, CoverageStretch, Lengths
+from harness.campaign.journal import CampaignJournal, Job
+from harness.campaign.outcome import CountedOutcome, Failure, Trouble
 from harness.campaign.plan import SIMULATOR, CampaignPlan
 from harness.campaign.signature import Signature
 from harness.campaign.tally import Counted
@@ -37,11 +37,11 @@ class Told:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.journal = Journal(folder)
+        self.journal = CampaignJournal(folder)
         (folder / PLAN).write_text(CampaignPlan(name="night").to_toml(), encoding="utf-8")
         self.journal.write("session", pid=1, length_s=28800)
 
-    def job(self, id_: str, found: Outcome, *, bug: str = "", canary: bool = False, seeds: int = 1) -> None:
+    def job(self, id_: str, found: CountedOutcome, *, bug: str = "", canary: bool = False, seeds: int = 1) -> None:
         kind = "hosts" if id_.startswith("h") else "simulate"
         place = "lab:5" if kind == "hosts" else SIMULATOR
         job = Job(id_, kind, place, "plain", 5, "all", 7, seeds, "onethrone", bug, canary)
@@ -69,8 +69,8 @@ class Told:
         self.journal.write("count", id=job.id, said=said)
 
 
-def failed(signature: Signature, message: str, folder: str) -> Outcome:
-    found = Outcome(invalid=1, seconds=60.0, folder=folder, summary=f"Invalid: {message}")
+def failed(signature: Signature, message: str, folder: str) -> CountedOutcome:
+    found = CountedOutcome(invalid=1, seconds=60.0, folder=folder, summary=f"Invalid: {message}")
     found.failed(Failure(signature, message, 7, 12.5, ["convergence"], folder))
     return found
 
@@ -79,8 +79,8 @@ def failed(signature: Signature, message: str, folder: str) -> Outcome:
 def night(tmp_path: Path) -> Told:
     """A night with a real failure, a planted one, a harness that failed, and what hosts said in it."""
     told = Told(tmp_path)
-    told.job("s00001", Outcome(invalid=3, groups={"x": 3}), bug="half-quorum", canary=True)
-    told.job("h00001", Outcome(invalid=1), bug="half-quorum", canary=True)
+    told.job("s00001", CountedOutcome(invalid=3, groups={"x": 3}), bug="half-quorum", canary=True)
+    told.job("h00001", CountedOutcome(invalid=1), bug="half-quorum", canary=True)
     kept = tmp_path / "runs" / "h00002" / "h00002" / "20261128T000000Z"
     message = f"epoch 7 has two established leaders: n1 and n4 {HOSTILE}"
     told.job("h00002", failed(REAL, message, str(kept.relative_to(tmp_path))))
@@ -93,13 +93,13 @@ def night(tmp_path: Path) -> Told:
         partitions={"isolate": {"clean 4+1, the leader alone": 2}},
         states={"1 leading broadcast, 4 following broadcast | whole": 900},
         elections={"kill": lengths(300, 310, 1200, 4000)},
-        slowest=[Stretch(4000.0, "kill", 12.0, "seed 3")],
+        slowest=[CoverageStretch(4000.0, "kill", 12.0, "seed 3")],
         epochs=300,
     )
-    told.job("s00003", Outcome(valid=40, coverage=coverage, marks={"round-jump": 3}, seconds=2400.0), seeds=40)
+    told.job("s00003", CountedOutcome(valid=40, coverage=coverage, marks={"round-jump": 3}, seconds=2400.0), seeds=40)
     why = f"n2: no connection {HOSTILE}"
     trouble = Trouble(why, 9, "runs/h00003", "runs/h00003/log")
-    told.job("h00003", Outcome(unknown=1, harness=[trouble]))
+    told.job("h00003", CountedOutcome(unknown=1, harness=[trouble]))
     story = f"n3 leads epoch 1; n3 is cut off {HOSTILE}; and unique-leader is broken."
     told.follow("g1", "replay", ok=True, words="replayed")
     told.follow("g1", "shrink", ok=True, story=story, faults=2, faults_before=18, servers=3, folder="", test="")
@@ -113,7 +113,7 @@ def page(chromium: Browser, night: Told) -> Iterator[Page]:
     """The report, opened; at the end nothing was asked for and nothing had failed."""
     night.journal.write("alive", rss_mb=41.5, free_mb=9)
     night.journal.write("over", why="the time is up")
-    morning.write(night.folder)
+    report.write(night.folder)
     complaints: list[str] = []
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
@@ -208,7 +208,7 @@ def test_dark_narrow_and_printed_it_stays_within_the_page(page: Page) -> None:
 
 
 def test_a_campaign_that_goes_on_says_so(chromium: Browser, night: Told) -> None:
-    morning.write(night.folder)
+    report.write(night.folder)
     context = chromium.new_context()
     opened = context.new_page()
     opened.goto((night.folder / "report.html").as_uri())

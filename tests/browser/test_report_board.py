@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from harness.simulator.run import Settings, simulate
+from harness.simulator.run import SimulatorSettings, simulate
 from tests.browser.conftest import Open
 from tests.browser.stories import a_minute
 from tests.browser.test_report_page import VALID, invalid, lane_point, view
@@ -19,7 +19,7 @@ from tests.browser.test_report_page import VALID, invalid, lane_point, view
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The folder of a simulated run that broke promises, and its verdict."""
     folder = tmp_path_factory.mktemp("failed")
-    simulate(7, bug="half-quorum", settings=Settings(duration_s=35), keep=folder)
+    simulate(7, bug="half-quorum", settings=SimulatorSettings(duration_s=35), keep=folder)
     return folder, json.loads((folder / "results.json").read_text())
 
 

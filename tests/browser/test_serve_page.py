@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Dialog, Page, expect
 
 from checker.verdict import check
 from harness.report import write_report
-from harness.serve.server import Server, serving
+from harness.serve.server import ResultsServer, serving
 
 HISTORIES = Path(__file__).parents[1] / "histories"
 EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(2)>\"'&"
@@ -50,13 +50,13 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(results: Path) -> Iterator[Server]:
+def server(results: Path) -> Iterator[ResultsServer]:
     with serving(results) as server:
         yield server
 
 
 @pytest.fixture
-def look(chromium: Browser, server: Server) -> Iterator[Look]:
+def look(chromium: Browser, server: ResultsServer) -> Iterator[Look]:
     """Opens a page of the server; at the end, nothing failed and nothing came from elsewhere."""
     contexts = []
     complaints: list[str] = []

@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checker.convergence import bound_ns as convergence_bound_ns
 from checker.history import History, Op
-from checker.promise import Result
-from checker.stepping_down import bound_ns as stepping_down_bound_ns
-from checker.values import Run
+from checker.promises.base import Result
+from checker.promises.convergence import bound_ns as convergence_bound_ns
+from checker.promises.stepping_down import bound_ns as stepping_down_bound_ns
 from checker.verdict import Checking
+from checker.vocabulary import RunOp
 from tests.checker import naive
 from tests.checker.story import SETTINGS
 
@@ -136,7 +136,7 @@ def histories(draw: Any) -> list[Op]:
     return ops
 
 
-def fast(ops: list[Op]) -> tuple[Run, dict[str, Result]]:
+def fast(ops: list[Op]) -> tuple[RunOp, dict[str, Result]]:
     checking = Checking()
     checking.feed(copy.deepcopy(ops))
     assert checking.run is not None

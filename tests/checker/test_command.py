@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from checker.command import command
+from harness.cli.check import command
 from tests.checker.story import good
 
 HISTORIES = Path(__file__).parent.parent / "histories"

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from checker import values
-from checker.convergence import Convergence
+from checker import vocabulary
 from checker.effects import ON_HOSTS, ON_LINKS
 from checker.history import Op
+from checker.promises.convergence import Convergence
 from checker.verdict import check
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "history.md").read_text()
@@ -35,9 +35,23 @@ def test_the_example_of_the_docs_is_not_valid_by_luck(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "struct",
-    [Op, values.Run, values.Server, values.Settings, values.QuorumRule, values.Bounds, values.Phase, values.State,
-     values.Started, values.Stopped, values.Healed, values.Fault, values.Stream, values.End],
-)  # fmt: skip
+    [
+        Op,
+        vocabulary.RunOp,
+        vocabulary.ServerEntry,
+        vocabulary.EnsembleSettings,
+        vocabulary.QuorumRule,
+        vocabulary.Bounds,
+        vocabulary.Phase,
+        vocabulary.State,
+        vocabulary.Started,
+        vocabulary.Stopped,
+        vocabulary.Healed,
+        vocabulary.FaultOp,
+        vocabulary.Stream,
+        vocabulary.End,
+    ],
+)
 def test_every_field_that_the_code_reads_is_documented(struct: type[msgspec.Struct]) -> None:
     fields = [f.name for f in msgspec.structs.fields(struct) if not f.encode_name.startswith("*")]  # of the code alone
     missing = [name for name in fields if not documented(name)]
@@ -49,6 +63,6 @@ def documented(name: str) -> bool:
 
 
 def test_every_f_effect_and_promise_is_documented() -> None:
-    names = {*values._of_controller, *values._of_server, "create", "read", "read-all", Convergence.name}
+    names = {*vocabulary._of_controller, *vocabulary._of_server, "create", "read", "read-all", Convergence.name}
     assert [name for name in names if f"`{name}`" not in PAGE] == []
     assert [kind for kind in (*ON_HOSTS, *ON_LINKS) if f'{{"{kind}": ' not in PAGE] == []

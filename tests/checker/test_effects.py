@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import checker.effects
+from checker.availability import Availability
 from checker.effects import ON_HOSTS, ON_LINKS, Atom, EffectProblem, Effects
-from checker.fitness import World
-from checker.values import Run, Server, Settings
+from checker.vocabulary import EnsembleSettings, RunOp, ServerEntry
 
 HOSTS = ["n1", "n2", "n3"]
 
@@ -59,7 +59,9 @@ def test_hosts_are_apart_by_what_is_said_of_their_links(a: frozenset[Atom], degr
 
 
 def test_the_world_tells_its_effects_in_words() -> None:
-    world = World(Run({name: Server(sid) for sid, name in enumerate(HOSTS, 1)}, Settings(100, 5, 2)))
+    world = Availability(
+        RunOp({name: ServerEntry(sid) for sid, name in enumerate(HOSTS, 1)}, EnsembleSettings(100, 5, 2))
+    )
     for effect, words in (({"paused": ["n2"]}, {("paused", "n2")}), ({}, set())):
         world._possible = world._sure = world.effects.of([effect])
         assert world.possible == world.sure == words

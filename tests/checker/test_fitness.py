@@ -1,4 +1,4 @@
-"""Who is fit, who hears whom, and which faults are in force: the interval rules of checker/fitness.py."""
+"""Who is fit, who hears whom, and which faults are in force: the interval rules of checker/availability.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from checker.fitness import World
+from checker.availability import Availability
 from checker.history import Op
 from checker.quorums import Quorum
-from checker.values import Run, ValueProblem, typed
+from checker.vocabulary import RunOp, ValueProblem, typed
 from tests.checker.story import SETTINGS, cut
 
 ISOLATE_N1 = cut("n1", "n2 n3")
@@ -22,20 +22,20 @@ class Told:
         value = {"ensemble": {f"n{i}": {"sid": i} for i in range(1, n + 1)}, "settings": SETTINGS} | run
         op = Op(0, 0, "controller", "info", "run", value)
         typed(op, None)
-        self.run: Run = op.value
-        self.world = World(self.run)
+        self.run: RunOp = op.value
+        self.world = Availability(self.run)
         self.index = 0
         for host in self.run.ensemble if started else ():
             self(host, "info", "started", {})
 
-    def __call__(self, process: str, type: Any, f: str, value: Any, **fields: Any) -> World:
+    def __call__(self, process: str, type: Any, f: str, value: Any, **fields: Any) -> Availability:
         self.index += 1
         op = Op(self.index, fields.pop("time", self.index), process, type, f, value, **fields)
         assert typed(op, self.run)
         self.world.feed(op)
         return self.world
 
-    def fault(self, type: Any, step: str, effects: Any, name: str = "f1") -> World:
+    def fault(self, type: Any, step: str, effects: Any, name: str = "f1") -> Availability:
         return self("nemesis", type, "fault", {"fault": name, "step": step, "effects": effects})
 
     @property

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-import checker.best_history
-import checker.convergence
+import checker.availability
 import checker.effects
-import checker.epochs
-import checker.evidence
-import checker.fitness
-import checker.stepping_down
-import checker.unique_leader
+import checker.promises.convergence
+import checker.promises.epochs
+import checker.promises.evidence
+import checker.promises.leader_history
+import checker.promises.stepping_down
+import checker.promises.unique_leader
 from checker.history import read
-from checker.promise import VIOLATIONS_MAX, Valid
+from checker.promises.base import VIOLATIONS_MAX, Valid
 from checker.verdict import Checking, check, combine, knowledge_ends
 from tests.checker.story import Story, cut, good
 
@@ -172,24 +172,24 @@ def nothing(*_: Any, **__: Any) -> None:
 
 
 RULES: dict[str, tuple[Any, str, Any]] = {
-    "bad-two-leaders-in-one-epoch": (checker.unique_leader.UniqueLeader, "_establish", nothing),
-    "bad-established-twice-in-one-epoch": (checker.unique_leader.UniqueLeader, "_establish", nothing),
-    "bad-majority-without-a-leader": (checker.convergence.Convergence, "_judge", nothing),
-    "bad-one-server-never-joins": (checker.fitness.Servers, "leader_of", lambda *_: "n2"),
-    "bad-throne-empties-without-a-fault": (checker.convergence.Convergence, "_judge", nothing),
-    "bad-leader-without-quorum-stays": (checker.fitness.World, "may_have_quorum", lambda *_: True),
+    "bad-two-leaders-in-one-epoch": (checker.promises.unique_leader.UniqueLeader, "_establish", nothing),
+    "bad-established-twice-in-one-epoch": (checker.promises.unique_leader.UniqueLeader, "_establish", nothing),
+    "bad-majority-without-a-leader": (checker.promises.convergence.Convergence, "_judge", nothing),
+    "bad-one-server-never-joins": (checker.availability.Servers, "leader_of", lambda *_: "n2"),
+    "bad-throne-empties-without-a-fault": (checker.promises.convergence.Convergence, "_judge", nothing),
+    "bad-leader-without-quorum-stays": (checker.availability.Availability, "may_have_quorum", lambda *_: True),
     "bad-deaf-leader-stays": (checker.effects.Effects, "apart", lambda *_, **__: ([0] * 3, [0] * 3)),
     "bad-leader-of-paused-followers-stays": (checker.effects.Effects, "on", lambda *_: 0),
-    "bad-accepted-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_fell", nothing),
-    "bad-current-epoch-forgotten-in-a-crash": (checker.epochs.Epochs, "_fell", nothing),
-    "bad-acknowledged-value-lost": (checker.best_history.Values, "owed_outside", lambda *_: iter(())),
-    "bad-value-once-read-lost": (checker.best_history.BestHistory, "_read", nothing),
-    "bad-value-from-nowhere": (checker.best_history.BestHistory, "_phantom", nothing),
-    "bad-leader-behind-its-quorum": (checker.best_history, "_summary", nothing),
-    "bad-votes-of-no-quorum": (checker.evidence, "sids_of", lambda shown: [1, 2, 3]),
-    "bad-newleader-acks-of-no-quorum": (checker.evidence, "sids_of", lambda shown: [1, 2, 3]),
-    "bad-quorum-of-half": (checker.evidence, "sids_of", lambda shown: [1, 2, 3]),
-    "bad-evidence-never-shown": (checker.evidence.Evidence, "_end", nothing),
+    "bad-accepted-epoch-forgotten-in-a-crash": (checker.promises.epochs.Epochs, "_fell", nothing),
+    "bad-current-epoch-forgotten-in-a-crash": (checker.promises.epochs.Epochs, "_fell", nothing),
+    "bad-acknowledged-value-lost": (checker.promises.leader_history.Values, "owed_outside", lambda *_: iter(())),
+    "bad-value-once-read-lost": (checker.promises.leader_history.BestHistory, "_read", nothing),
+    "bad-value-from-nowhere": (checker.promises.leader_history.BestHistory, "_phantom", nothing),
+    "bad-leader-behind-its-quorum": (checker.promises.leader_history, "_summary", nothing),
+    "bad-votes-of-no-quorum": (checker.promises.evidence, "sids_of", lambda shown: [1, 2, 3]),
+    "bad-newleader-acks-of-no-quorum": (checker.promises.evidence, "sids_of", lambda shown: [1, 2, 3]),
+    "bad-quorum-of-half": (checker.promises.evidence, "sids_of", lambda shown: [1, 2, 3]),
+    "bad-evidence-never-shown": (checker.promises.evidence.Evidence, "_end", nothing),
 }
 
 

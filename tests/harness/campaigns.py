@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness import UsageError
 from harness.campaign import journal
 from harness.campaign.tally import Tally, add_up
-from harness.errors import UsageError
 
 ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.observer import Observer
+from harness.runs.observer import Observer
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.nemesis import Nemesis
-from harness.simulator.network import Link, Pipe
-from harness.simulator.record import Record
-from harness.simulator.world import Host, Process, World
+from harness.simulator.nemesis import SimulatedNemesis
+from harness.simulator.network import Pipe, SimulatedLink
+from harness.simulator.recorder import MemoryRecorder
+from harness.simulator.world import SimulatedHost, SimulatedProcess, World
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 from node.config import Config, Member
-from node.events import Event
-from node.server import Server
+from node.protocol.events import Event
+from node.protocol.server import Server
 
 
 class Ensemble:
@@ -38,7 +38,7 @@ class Ensemble:
 
         addresses = {name: config.members[config.sid - 1].host for name, config in configs.items()}
         self.world = World(seed, configs, addresses, knobs, Watched, self._report)
-        self.record = Record(lambda: self.world.now)
+        self.record = MemoryRecorder(lambda: self.world.now)
         roles = {name: {"sid": config.sid} for name, config in configs.items()}
         self.observer = Observer(self.record, roles, [], _Quiet())  # type: ignore[arg-type]
         self.knobs = knobs
@@ -58,16 +58,16 @@ class Ensemble:
         self.reports.append((now, host, f, value))
         self.observer.report(host, f, value, controller_ns=now, host_time=now, error_ns=0)
 
-    def host(self, name: str) -> Host:
+    def host(self, name: str) -> SimulatedHost:
         return self.world.hosts[name]
 
-    def process(self, name: str) -> Process:
+    def process(self, name: str) -> SimulatedProcess:
         """The present life of its server."""
         process = self.world.hosts[name].process
         assert process is not None
         return process
 
-    def connection(self, a: str, b: str, port: str = "quorum") -> tuple[Link, Pipe]:
+    def connection(self, a: str, b: str, port: str = "quorum") -> tuple[SimulatedLink, Pipe]:
         """The open connection between two hosts, and its direction from `a` to `b`."""
         for process in (self.process(a), self.process(b)):
             for link, end in process.links.items():
@@ -97,7 +97,7 @@ class Ensemble:
     def carry_out(self, *faults: Fault, core_at_s: float = 20.0, seed: int = 1) -> None:
         """Begin a schedule of these faults: its time 0 is now."""
         schedule = Schedule(seed, len(self.world.hosts), core_at_s + 10, 0.5, core_at_s, core_at_s + 5, faults)
-        Nemesis(self.world, schedule, self.knobs, self.record, self.observer, lambda phase: None).begin()
+        SimulatedNemesis(self.world, schedule, self.knobs, self.record, self.observer, lambda phase: None).begin()
 
     def is_in_force(self, fault: str) -> bool:
         return self._said(fault, "start", "ok") and not self._said(fault, "stop", "invoke")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.archive import build, sha256
-from harness.errors import UsageError
+from harness import UsageError
+from harness.hosts.archive import build, sha256
 
 ROOT = Path(__file__).parents[2]
 # Hosts have Python 3.9; pypy3 is the one that Debian packages everywhere.
@@ -39,7 +39,7 @@ def test_two_builds_are_identical_whatever_the_files_dates_and_order(tmp_path: P
 
 def test_an_archive_holds_sources_only() -> None:
     names = zipfile.ZipFile(io.BytesIO(build("node"))).namelist()
-    assert {"__main__.py", "node/__main__.py", "node/server.py", "node/bugs/__init__.py"} <= set(names)
+    assert {"__main__.py", "node/__main__.py", "node/protocol/server.py", "node/bugs/__init__.py"} <= set(names)
     assert all(name.endswith(".py") for name in names)
 
 

@@ -17,16 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign import coverage, journal, night, signature, watch, work
+from harness import UsageError
+from harness.campaign import coverage, figures, journal, signature, watch, work
 from harness.campaign import outcome as outcomes
-from harness.campaign.books import Books
 from harness.campaign.child import Child
 from harness.campaign.coverage import Coverage, Lengths
-from harness.campaign.journal import Job, Journal
-from harness.campaign.outcome import Outcome
+from harness.campaign.journal import CampaignJournal, Job
+from harness.campaign.ledger import Books
+from harness.campaign.outcome import CountedOutcome
 from harness.campaign.plan import HOSTS, SIMULATOR, CampaignPlan, Retention
 from harness.campaign.tally import DONE, Tally, add_up
-from harness.errors import UsageError
 from tests.checker.story import Story, cut
 
 # ---- coverage --------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def run_of(number: int, kind: str = "hosts", **about: Any) -> Job:
     return Job(f"{kind[0]}{number:05}", kind, place, "plain", 3, "all", number, system="onethrone", **about)
 
 
-def write_run(books: Journal, job: Job, **runs: Any) -> None:
+def write_run(books: CampaignJournal, job: Job, **runs: Any) -> None:
     books.write("plan", job=msgspec.to_builtins(job))
     books.write("begin", id=job.id, pid=1)
     books.write("end", id=job.id, code=0, why="")
@@ -184,7 +184,7 @@ def write_run(books: Journal, job: Job, **runs: Any) -> None:
 
 
 def test_a_journal_cut_at_any_byte_is_read_up_to_its_last_whole_line_and_goes_on(tmp_path: Path) -> None:
-    books = Journal(tmp_path)
+    books = CampaignJournal(tmp_path)
     for number in range(3):
         write_run(books, run_of(number), valid=1)
     books.close()
@@ -194,7 +194,7 @@ def test_a_journal_cut_at_any_byte_is_read_up_to_its_last_whole_line_and_goes_on
         lines = whole[:at].count(b"\n")
         assert len(list(journal.read(tmp_path))) == lines
         add_up(tmp_path)
-        again = Journal(tmp_path)
+        again = CampaignJournal(tmp_path)
         again.write("over", why="x")
         again.close()
         assert [entry["what"] for entry in journal.read(tmp_path)][-1] == "over"
@@ -202,7 +202,7 @@ def test_a_journal_cut_at_any_byte_is_read_up_to_its_last_whole_line_and_goes_on
 
 
 def test_a_run_that_is_counted_twice_is_an_error_that_names_the_line(tmp_path: Path) -> None:
-    books = Journal(tmp_path)
+    books = CampaignJournal(tmp_path)
     write_run(books, run_of(1), valid=1)
     books.write("count", id="h00001", runs={"valid": 1})
     with pytest.raises(UsageError, match=r"campaign\.jsonl:5"):
@@ -227,7 +227,7 @@ def test_a_run_that_is_counted_twice_is_an_error_that_names_the_line(tmp_path: P
 def test_a_damaged_journal_is_refused_in_words_with_the_line_and_what_to_do(
     tmp_path: Path, line: str, reason: str
 ) -> None:
-    books = Journal(tmp_path)
+    books = CampaignJournal(tmp_path)
     books.write("session", pid=1, length_s=1.0)
     books.write("plan", job=msgspec.to_builtins(run_of(1)))
     books.write("begin", id="h00001", pid=1)
@@ -289,7 +289,7 @@ def test_passing_runs_that_stay_are_spread_and_failing_ones_are_never_removed(tm
         (run / "history.jsonl.gz").write_bytes(b"x" * 100)
         books.note("plan", job=msgspec.to_builtins(job))
         failing = number % 8 == 0
-        found = Outcome(bytes=100, folder=str(run.relative_to(tmp_path)))
+        found = CountedOutcome(bytes=100, folder=str(run.relative_to(tmp_path)))
         found.judged(not failing)
         books.count(job, found)
     kept = sorted(int(path.name[1:]) for path in (tmp_path / "runs").iterdir() if list(path.glob("*/*")))
@@ -365,35 +365,37 @@ def test_the_phases_of_a_run_are_seen_in_its_history_however_it_is_cut_into_writ
 
 
 def test_what_runs_left_is_added_up_once_and_again_from_the_start_when_the_sum_is_lost(tmp_path: Path) -> None:
-    books = Journal(tmp_path)
+    books = CampaignJournal(tmp_path)
     books.write("session", pid=1, length_s=9)
     for number in (1, 2):
         job = run_of(number, "simulate")
         folder = tmp_path / "runs" / job.id
         folder.mkdir(parents=True)
-        outcomes.save(Outcome(valid=1, coverage=Coverage(faults={"kill": {"leader": 2}}, states={"x": 1})), folder)
+        outcomes.save(
+            CountedOutcome(valid=1, coverage=Coverage(faults={"kill": {"leader": 2}}, states={"x": 1})), folder
+        )
         write_run(books, job, valid=1)
-        once = night.read(tmp_path).sum
+        once = figures.read(tmp_path).sum
         assert once.coverage[SIMULATOR].faults == {"kill": {"leader": 2 * number}}
-    assert night.read(tmp_path).sum == once
-    (tmp_path / night.SUM).write_text("{")
-    assert night.read(tmp_path).sum == once
+    assert figures.read(tmp_path).sum == once
+    (tmp_path / figures.SUM).write_text("{")
+    assert figures.read(tmp_path).sum == once
     assert once.coverage[HOSTS] == Coverage()
 
 
 def test_a_slow_simulated_run_has_a_command_that_repeats_it_with_its_mix_and_setting(tmp_path: Path) -> None:
-    from harness.campaign import morning, night, plan, work
+    from harness.campaign import figures, plan, report, work
     from harness.campaign.journal import Job
     from harness.campaign.tally import Tally
-    from harness.simulator.given import given
     from harness.simulator.run import simulate
+    from harness.simulator.source_run import given
 
     kills = plan.CampaignPlan(name="night", mixes={"kills": ("kill",)})
     job = Job("s00001", "simulate", plan.SIMULATOR, "plain", 3, "kills", 68, system="onethrone")
     found = work._seed(kills, job, 68, tmp_path, tmp_path, {})
-    total = night.Night(Tally(), night.Sum(), [], [])
+    total = figures.Night(Tally(), figures.Sum(), [], [])
     total.sum.coverage[plan.SIMULATOR].add(found.coverage)
-    row = morning.build(tmp_path, kills, total)["slowest"][0]
+    row = report.build(tmp_path, kills, total)["slowest"][0]
     folder = tmp_path / "slowest" / "68"
     assert row["again"] == f"onethrone simulate --schedule {folder}"
     again = given(folder)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan as plans
-from harness.campaign.deck import deal, deck
+from harness import UsageError
 from harness.campaign.plan import SIMULATOR, TEMPLATE, CampaignPlan, hosts_of, load, run_plan, seconds_of
-from harness.errors import UsageError
+from harness.campaign.rotation import deal, deck
+from harness.plan import schema as plans
 
 
 def write(tmp_path: Path, text: str) -> Path:

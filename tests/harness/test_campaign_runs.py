@@ -16,7 +16,7 @@ import pytest
 
 from checker.verdict import check
 from harness.campaign.tally import DONE
-from harness.cli import main
+from harness.cli.onethrone import main
 from tests.harness.campaigns import (
     ONETHRONE,
     PLANTED,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from checker.verdict import NO_FAULT
-from harness.cli import main
-from harness.errors import UsageError
-from harness.shrink import kept
+from harness import UsageError
+from harness.cli.onethrone import main
+from harness.shrink import case_file
 from harness.shrink.catalogue import page
-from harness.simulator.campaign import Spec
 from harness.simulator.catalogue import Found, find
+from harness.simulator.sweep import SweepSpec
 from node import bugs
 
 HERE = Path(__file__).parents[1] / "bugs"
@@ -27,7 +27,7 @@ KEPT = sorted(file.stem for file in HERE.iterdir())
 
 @pytest.mark.parametrize("name", KEPT)
 def test_the_smallest_case_shows_the_bug_and_the_correct_server_keeps_every_promise_on_it(name: str) -> None:
-    case = kept.load(HERE / f"{name}.json")
+    case = case_file.load(HERE / f"{name}.json")
     bug = bugs.about(name)
     assert (case.bug, case.promise) == (name, bug.promise)
     assert len(case.schedule.faults) <= FAULTS_MAX
@@ -59,8 +59,8 @@ def test_the_page_of_bugs_is_what_the_code_makes() -> None:
 
 def test_a_case_is_the_same_after_it_was_written_and_read() -> None:
     for file in HERE.iterdir():
-        case = kept.load(file)
-        assert kept.parse(case.to_json()) == case
+        case = case_file.load(file)
+        assert case_file.parse(case.to_json()) == case
         assert case.to_json() == file.read_text(encoding="utf-8")
 
 
@@ -77,7 +77,7 @@ def test_simulate_looks_for_a_bug_until_it_is_found_and_keeps_the_run(
 
 
 def test_a_bug_that_is_not_found_leaves_the_search_unknown() -> None:
-    found = find(Spec(bug="forgets-epoch"), range(100), budget_s=0)
+    found = find(SweepSpec(bug="forgets-epoch"), range(100), budget_s=0)
     assert (found.seed, found.runs) == (None, 0)
     assert Found((found,)).valid == "unknown"
     assert "NOT FOUND" in Found((found,)).summary
@@ -90,8 +90,8 @@ def test_a_case_that_is_none_is_an_error_that_says_where(text: str, tmp_path: Pa
     file = tmp_path / "case.json"
     file.write_text(text, encoding="latin-1")
     with pytest.raises(UsageError, match=r"case\.json"):
-        kept.load(file)
+        case_file.load(file)
     whole = json.loads((HERE / "half-quorum.json").read_text(encoding="utf-8"))
     file.write_text(json.dumps(whole | {"seed": "three"}), encoding="utf-8")
     with pytest.raises(UsageError, match="seed"):
-        kept.load(file)
+        case_file.load(file)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from harness import compiled
+from harness.simulator import compiled
 from harness.simulator.worker import make_processes
 from node import bugs
 

@@ -14,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.cli import onethrone
+from harness.cli.onethrone import onethrone
 from tests.terminal import Terminal
 
 BIN = Path(sys.executable).parent

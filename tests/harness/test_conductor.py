@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from checker.history import Op, read
-from harness.conductor import UNDO_TRIES, Conductor
-from harness.injectors import Answer
-from harness.observer import Observer
-from harness.progress import Progress
-from harness.record import Record
+from harness.hosts.injector_client import Answer
+from harness.results.recorder import Recorder
+from harness.runs.conductor import UNDO_TRIES, Conductor
+from harness.runs.observer import Observer
+from harness.watch.progress import Progress
 from nemesis.faults import Fault
 from nemesis.orders import Order
 from nemesis.schedule import Schedule
@@ -23,7 +23,7 @@ HOSTS = ("n1", "n2", "n3")
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is gained here by waiting between two tries."""
-    monkeypatch.setattr("harness.conductor.UNDO_AGAIN_S", 0.01)
+    monkeypatch.setattr("harness.runs.conductor.UNDO_AGAIN_S", 0.01)
 
 
 FREEZE = Fault(id="f1", kind="clock", at_s=0.0, for_s=0.1, targets="random", params={"change": "freeze"})
@@ -41,7 +41,7 @@ def answers_to_the_stop(path: Path, refusals: int) -> list[Op]:
             return {host: Answer(ok=False, error="the clock runs at the rate 29.980, not 1.000") for host in orders}
         return {host: Answer(ok=True, verified={"rate": 1.0}) for host in orders}
 
-    record, progress = Record(path), Progress(quiet=True)
+    record, progress = Recorder(path), Progress(quiet=True)
     observer = Observer(record, HOSTS, (), progress)
     Conductor(SCHEDULE, send_all, dict.fromkeys(HOSTS, ("127.0.0.1",)), record, observer, progress).run()
     record.close()

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checker.history import Op, read
-from harness.errors import UsageError
-from harness.export.command import export
+from harness import UsageError
+from harness.cli.export import export
 from harness.export.edn import edn, value
 from harness.export.perfetto import perfetto
 from harness.replay.messages import Exchange, exchange
-from harness.simulator.run import Settings, simulate
+from harness.simulator.run import SimulatorSettings, simulate
 from tests.checker.story import Story, cut, good
 
 HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("[!m]*.jsonl"))
@@ -33,7 +33,7 @@ HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("[!m]*.json
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with journals, in which a promise was broken."""
     folder = tmp_path_factory.mktemp("run")
-    result = simulate(7, bug="half-quorum", settings=Settings(duration_s=35), keep=folder)
+    result = simulate(7, bug="half-quorum", settings=SimulatorSettings(duration_s=35), keep=folder)
     (folder / "results.json").write_text(result.verdict.to_json())
     assert result.verdict.violations
     return folder

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import folder
-from harness.errors import UsageError
+from harness import UsageError
+from harness.results import folder
 
 
 def test_two_runs_of_one_second_get_two_folders_and_latest_leads_to_the_second(tmp_path: Path) -> None:

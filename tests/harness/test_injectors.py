@@ -1,4 +1,4 @@
-"""What the controller makes of an injector's words: clocks, streams and events (harness/injectors.py)."""
+"""What the controller makes of an injector's words: clocks, streams and events (harness/hosts/injector_client.py)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError, HostError
-from harness.injectors import Answer, HostClock, Injector
-from harness.ssh import Remote
+from harness import HarnessError, HostError
+from harness.hosts.injector_client import Answer, HostClock, Injector
+from harness.hosts.ssh.remote import Remote
 
 MS = 1_000_000
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from harness import words
-from harness.errors import UsageError
+from harness import UsageError
 from harness.replay import messages
 from harness.replay.messages import Exchange, Message, exchange
 from harness.simulator.network import Network, Pipe
-from harness.simulator.run import Settings, simulate
+from harness.simulator.run import SimulatorSettings, simulate
 from harness.simulator.world import World
-from node.events import Received, Send
-from node.journal import Journal
+from node.agent.journal import Journal
+from node.protocol import describe
+from node.protocol.events import Received, Send
 
 Truth = Counter[tuple[str, int, str, int, str]]
 """Sender, line of its journal, receiver, line of its journal, and what was said."""
@@ -48,7 +48,7 @@ class Carried:
                 came = pipe.link.pipes[1 - pipe.end]
                 sender = pipe.link.procs[1 - pipe.end]
                 line = self.lines[id(process.host.journal)] + 1
-                said = words.message(event.message)
+                said = describe.message(event.message)
                 self.arrived[sender.host.name, self.sent[came].pop(0), process.host.name, line, said] += 1
             step(world, process, event)
 
@@ -62,7 +62,7 @@ def test_every_message_that_a_simulated_network_carried_is_found_with_both_its_e
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, bug: str
 ) -> None:
     carried = Carried(monkeypatch)
-    simulate(seed, bug=bug, settings=Settings(duration_s=35), keep=tmp_path)
+    simulate(seed, bug=bug, settings=SimulatorSettings(duration_s=35), keep=tmp_path)
     found = exchange(tmp_path)
     arrived = Counter(
         (m.sender, m.sent_line, m.receiver, m.received_line, m.text) for m in found if m.received_line is not None
@@ -75,7 +75,7 @@ def test_every_message_that_a_simulated_network_carried_is_found_with_both_its_e
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    simulate(7, bug="half-quorum", settings=Settings(duration_s=35), keep=folder)
+    simulate(7, bug="half-quorum", settings=SimulatorSettings(duration_s=35), keep=folder)
     return folder
 
 

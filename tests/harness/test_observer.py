@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from harness.observer import Observer
-from harness.progress import Progress
-from harness.record import Record
+from harness.results.recorder import Recorder
+from harness.runs.observer import Observer
+from harness.watch.progress import Progress
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from harness.record import Record
 def test_what_a_server_is_by_its_last_report_is_told_in_words(
     reports: list[tuple[str, dict[str, Any]]], says: str, tmp_path: Path
 ) -> None:
-    record = Record(tmp_path / "history.jsonl")
+    record = Recorder(tmp_path / "history.jsonl")
     observer = Observer(record, ["n1"], [], Progress(quiet=True))
     for f, value in reports:
         observer.report("n1", f, value, controller_ns=0, host_time=0, error_ns=0)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import plan as plans
-from harness.errors import UsageError
+from harness import UsageError
+from harness.plan import schema as plans
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -18,8 +18,10 @@ def test_a_plan_written_out_and_read_again_is_the_same_plan(tmp_path: Path) -> N
     plan = plans.Plan(
         name="nightly",
         seed=41,
-        hosts=plans.Hosts(lab=5),
-        ensemble=plans.Ensemble(tick_ms=300, observers=("n5",), weights={"n1": 2}, groups=(("n1", "n2"), ("n3", "n4"))),
+        hosts=plans.HostsPlan(lab=5),
+        ensemble=plans.EnsemblePlan(
+            tick_ms=300, observers=("n5",), weights={"n1": 2}, groups=(("n1", "n2"), ("n3", "n4"))
+        ),
     )
     assert plans.load(write(tmp_path, plan.to_toml())) == plan
 

@@ -15,16 +15,18 @@ import pytest
 from click.testing import CliRunner, Result
 
 from checker.history import Writer
-from harness.errors import UsageError
-from harness.plan import Ensemble
-from harness.replay.command import replay
+from harness import UsageError
+from harness.cli.replay import replay
+from harness.plan.schema import EnsemblePlan
 from harness.replay.messages import exchange
 from harness.replay.run import replay_run
 from harness.replay.server import Times
-from harness.zkclient import ZooKeeperError
+from harness.workloads.zookeeper import ZooKeeperError
 from tests.ensembles import Servers
 
-SETTINGS = Ensemble(tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888)
+SETTINGS = EnsemblePlan(
+    tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888
+)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checker.convergence import bound_ns
-from checker.fitness import World
+from checker.availability import Availability
 from checker.history import ordered, read
-from checker.values import Run, Settings, typed
+from checker.promises.convergence import bound_ns
+from checker.vocabulary import EnsembleSettings, RunOp, typed
 from harness.replay.messages import Exchange
 from harness.report import exchanged, ops
 from harness.report.broken import BOUND
 from harness.report.build import ROWS_MAX, build
-from harness.report.clients import Clients
+from harness.report.clients import ClientRows
 from harness.report.columns import Strings, column, stat, visible
 from harness.report.page import clock, lasting, render
 from tests.browser.stories import MS, S, Story, a_minute, an_hour
@@ -173,7 +173,7 @@ def test_writes_are_counted_and_what_was_never_answered_is_unknown(tmp_path: Pat
 
 
 def test_clients_bins_stay_few_however_long_the_run(tmp_path: Path) -> None:
-    clients = Clients()
+    clients = ClientRows()
     for op in read(an_hour(240).write(tmp_path / "history.jsonl")):
         if isinstance(op.process, int):
             clients.feed(op)
@@ -184,10 +184,10 @@ def test_clients_bins_stay_few_however_long_the_run(tmp_path: Path) -> None:
 
 def test_the_convergence_bound_is_stated_as_the_checker_computes_it() -> None:
     for tick, init, sync, most in [(500, 10, 4, 2000), (100, 5, 2, 500), (2000, 10, 5, 60_000)]:
-        run = Run(
+        run = RunOp(
             name="x",
             ensemble={},
-            settings=Settings(tick, init, sync, most),
+            settings=EnsembleSettings(tick, init, sync, most),
         )
         stated = re.sub(r"(\d+) s\b", r"\1 * 1000", BOUND)
         names = {"init_limit": init, "sync_limit": sync, "tick": tick, "max_notification_interval": most}
@@ -236,9 +236,9 @@ def test_who_hears_whom_and_the_majority_are_at_every_instant_what_the_checkers_
     for op in ordered(read(path)):
         if isinstance(op.process, int) or not typed(op, run):
             continue
-        if isinstance(op.value, Run):
+        if isinstance(op.value, RunOp):
             run = op.value
-            world = World(run)
+            world = Availability(run)
             continue
         assert world is not None
         world.feed(op)

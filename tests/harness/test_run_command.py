@@ -9,10 +9,11 @@ from typing import Any
 import click
 import pytest
 
-from harness import commands, run
-from harness.cli import main
-from harness.errors import UsageError
-from harness.plan import Hosts, Plan, Time
+from harness import UsageError
+from harness.cli import run
+from harness.cli.onethrone import main
+from harness.plan.schema import HostsPlan, Plan, TimePlan
+from harness.runs import run as runs
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +49,11 @@ def test_what_is_known_to_be_wrong_is_refused_before_anything_is_made(
 
 
 def test_the_shortest_time_that_the_help_names_is_enough_and_a_second_less_is_not() -> None:
-    option = next(param for param in commands.run.params if param.name == "time_limit")
+    option = next(param for param in run.run.params if param.name == "time_limit")
     assert isinstance(option, click.Option)
     least_s = float(re.findall(r"(\S+) s with the default", option.help or "")[0])
-    plan = Plan(hosts=Hosts(lab=5), time=Time(limit_s=least_s))
-    assert run.draw(plan, run.run_value(plan, {}), {"nft"}).duration_s == least_s
-    short = plan.replace(time=Time(limit_s=least_s - 1))
+    plan = Plan(hosts=HostsPlan(lab=5), time=TimePlan(limit_s=least_s))
+    assert runs.draw(plan, runs.run_value(plan, {}), {"nft"}).duration_s == least_s
+    short = plan.replace(time=TimePlan(limit_s=least_s - 1))
     with pytest.raises(UsageError, match="too short"):
-        run.draw(short, run.run_value(short, {}), {"nft"})
+        runs.draw(short, runs.run_value(short, {}), {"nft"})

@@ -23,7 +23,7 @@ import pytest
 from checker.verdict import check
 from harness.serve import catalogue
 from harness.serve.catalogue import Catalogue
-from harness.serve.server import Server, serving
+from harness.serve.server import ResultsServer, serving
 from harness.serve.tree import NotThere, Tree
 
 HISTORIES = Path(__file__).parents[1] / "histories"
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     body: str
 
 
-def get(server: Server, target: str, method: str = "GET", **headers: str) -> Answer:
+def get(server: ResultsServer, target: str, method: str = "GET", **headers: str) -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
     try:
         connection.putrequest(method, target, skip_host="host" in headers)
@@ -51,7 +51,7 @@ def get(server: Server, target: str, method: str = "GET", **headers: str) -> Ans
         connection.close()
 
 
-def raw(server: Server, data: bytes, *, until_closed: bool = True) -> bytes:
+def raw(server: ResultsServer, data: bytes, *, until_closed: bool = True) -> bytes:
     """Send bytes as they are; what comes back until the server hangs up."""
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
         connection.sendall(data)
@@ -101,7 +101,7 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(results: Path) -> Iterator[Server]:
+def server(results: Path) -> Iterator[ResultsServer]:
     with serving(results) as server:
         yield server
 
@@ -109,7 +109,7 @@ def server(results: Path) -> Iterator[Server]:
 # ---- what there is -------------------------------------------------------------------------------------------------
 
 
-def test_the_table_has_a_row_for_each_run_with_its_verdict_and_first_violation(server: Server) -> None:
+def test_the_table_has_a_row_for_each_run_with_its_verdict_and_first_violation(server: ResultsServer) -> None:
     answer = get(server, "/")
     assert answer.status == 200
     rows = re.findall(r'<tr class="(\w[\w-]*)">', answer.body)
@@ -117,7 +117,9 @@ def test_the_table_has_a_row_for_each_run_with_its_verdict_and_first_violation(s
     assert "epoch 2 has two established leaders" in answer.body
 
 
-def test_a_campaign_is_a_row_with_its_sentence_and_the_runs_in_it_are_rows_too(server: Server, results: Path) -> None:
+def test_a_campaign_is_a_row_with_its_sentence_and_the_runs_in_it_are_rows_too(
+    server: ResultsServer, results: Path
+) -> None:
     campaign = results / "night" / "20261127T200000Z"
     put_run(campaign / "runs" / "h00001", "h00001", "20261127T200100Z")
     (campaign / "runs" / "h00001" / "plan.toml").write_text("seed = 1\n")  # of the job; the run lies below
@@ -134,7 +136,7 @@ def test_a_campaign_is_a_row_with_its_sentence_and_the_runs_in_it_are_rows_too(s
     assert report.headers["content-type"] == "text/html; charset=utf-8"
 
 
-def test_sort_filter_and_search_are_in_the_address(server: Server) -> None:
+def test_sort_filter_and_search_are_in_the_address(server: ResultsServer) -> None:
     def order(query: str) -> list[str]:
         return re.findall(r'<tr class="(\w+)">', get(server, query).body)
 
@@ -147,7 +149,7 @@ def test_sort_filter_and_search_are_in_the_address(server: Server) -> None:
     assert order("/?sort=nonsense&page=99999999999&page=x&order=%00") == ["invalid", "valid"]
 
 
-def test_seed_and_a_number_finds_the_runs_of_just_that_seed(server: Server, results: Path) -> None:
+def test_seed_and_a_number_finds_the_runs_of_just_that_seed(server: ResultsServer, results: Path) -> None:
     for seed, stamp in ((11, "20261127T200000Z"), (4, "20261111T110000Z"), (1103, "20261127T210000Z")):
         verdict: dict[str, object] = {"valid": True, "summary": "It told 11 times 4.", "run": {"seed": seed}}
         put_run(results, "seeds", stamp, results_json=verdict)
@@ -163,7 +165,7 @@ def test_seed_and_a_number_finds_the_runs_of_just_that_seed(server: Server, resu
     assert len(found("seed")) == 3  # while somebody still types
 
 
-def test_raw_files_are_text_and_only_a_runs_own_report_is_html(server: Server, results: Path) -> None:
+def test_raw_files_are_text_and_only_a_runs_own_report_is_html(server: ResultsServer, results: Path) -> None:
     run = results / "nightly" / "20261127T180000Z"
     (run / "n1" / "report.html").write_text("<script>alert(1)</script>")
     (run / "n1" / "page.svg").write_text("<svg onload='alert(1)'/>")
@@ -184,7 +186,7 @@ def test_raw_files_are_text_and_only_a_runs_own_report_is_html(server: Server, r
     assert "allow-same-origin" not in policy
 
 
-def test_head_has_no_body_and_a_range_has_its_bytes(server: Server, results: Path) -> None:
+def test_head_has_no_body_and_a_range_has_its_bytes(server: ResultsServer, results: Path) -> None:
     whole = (results / "nightly" / "20261127T180000Z" / "history.jsonl").read_text()
     target = "/r/nightly/20261127T180000Z/history.jsonl"
     head = get(server, target, "HEAD")
@@ -200,7 +202,7 @@ def test_head_has_no_body_and_a_range_has_its_bytes(server: Server, results: Pat
         assert get(server, target, Range=garbage).body == whole, garbage
 
 
-def test_a_page_that_did_not_change_is_not_sent_again(server: Server) -> None:
+def test_a_page_that_did_not_change_is_not_sent_again(server: ResultsServer) -> None:
     etag = get(server, "/").headers["etag"]
     again = get(server, "/", If_None_Match=etag)
     assert (again.status, again.body) == (304, "")
@@ -221,14 +223,14 @@ OUTSIDE = [
 
 
 @pytest.mark.parametrize("target", OUTSIDE)
-def test_no_path_leaves_the_results_folder(server: Server, target: str) -> None:
+def test_no_path_leaves_the_results_folder(server: ResultsServer, target: str) -> None:
     answer = raw(server, f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert SECRET.encode() not in answer
     assert b"root:" not in answer
 
 
-def test_a_link_that_leads_outside_is_listed_and_not_followed(server: Server) -> None:
+def test_a_link_that_leads_outside_is_listed_and_not_followed(server: ResultsServer) -> None:
     listing = get(server, "/r/").body
     assert "it leads outside" in listing
     assert "secret" not in listing
@@ -249,7 +251,7 @@ def test_a_file_that_becomes_a_link_between_looking_and_opening_is_not_followed(
         tree.open(other)
 
 
-def test_a_fifo_a_device_and_a_socket_are_not_opened(server: Server, results: Path) -> None:
+def test_a_fifo_a_device_and_a_socket_are_not_opened(server: ResultsServer, results: Path) -> None:
     os.mkfifo(results / "fifo")
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(results / "socket"))
@@ -258,14 +260,14 @@ def test_a_fifo_a_device_and_a_socket_are_not_opened(server: Server, results: Pa
         assert "it is no file" in get(server, "/r/").body
 
 
-def test_other_methods_are_refused(server: Server) -> None:
+def test_other_methods_are_refused(server: ResultsServer) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get"):
         answer = get(server, "/", method)
         assert answer.status == 405, method
         assert answer.headers["allow"] == "GET, HEAD"
 
 
-def test_a_host_that_is_not_ours_is_refused(server: Server) -> None:
+def test_a_host_that_is_not_ours_is_refused(server: ResultsServer) -> None:
     for host in ("evil.example", "evil.example:8470", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1"):
         assert get(server, "/", host=host).status == 421, host
     for host in ("localhost", "LOCALHOST:8470", "127.0.0.1:1", "[::1]:8470", "192.0.2.7"):
@@ -289,7 +291,7 @@ def test_a_host_that_is_not_ours_is_refused(server: Server) -> None:
     ],
 )  # fmt: skip
 def test_garbage_ends_its_connection_and_nothing_else(
-    server: Server, request_: bytes, capfd: pytest.CaptureFixture[str]
+    server: ResultsServer, request_: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
         try:
@@ -309,7 +311,7 @@ def test_garbage_ends_its_connection_and_nothing_else(
 # ---- bounds --------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(server: Server) -> None:
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(server: ResultsServer) -> None:
     server.request_s = 1.0
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
@@ -331,7 +333,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(server: Server) -> N
 
 
 def test_a_client_that_takes_nothing_of_a_large_file_is_cut_off(
-    server: Server, results: Path, monkeypatch: pytest.MonkeyPatch
+    server: ResultsServer, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.serve.server.ANSWER_S", 0.5)
     monkeypatch.setattr("harness.serve.server.SLOWEST_BYTES_PER_S", 1 << 30)
@@ -348,7 +350,7 @@ def test_a_client_that_takes_nothing_of_a_large_file_is_cut_off(
 
 
 def test_more_connections_than_there_are_threads_for_are_told_so(results: Path) -> None:
-    server = Server(results, "127.0.0.1", 0, connections_max=3)
+    server = ResultsServer(results, "127.0.0.1", 0, connections_max=3)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     address = ("127.0.0.1", server.server_port)
@@ -428,7 +430,7 @@ def test_text_of_hosts_is_escaped_wherever_it_stands(results: Path) -> None:
 # ---- the run that is going on --------------------------------------------------------------------------------------
 
 
-def test_the_run_that_goes_on_is_shown_as_its_history_grows(server: Server, results: Path) -> None:
+def test_the_run_that_goes_on_is_shown_as_its_history_grows(server: ResultsServer, results: Path) -> None:
     lines = (HISTORIES / "bad-two-leaders-in-one-epoch.jsonl").read_text().splitlines(keepends=True)
     assert get(server, "/live/").body.count("No run is going on") == 1
     folder = results / "nightly" / "20261128T100000Z"
@@ -455,7 +457,7 @@ def test_the_run_that_goes_on_is_shown_as_its_history_grows(server: Server, resu
     )
 
 
-def test_a_campaign_that_goes_on_leads_to_its_run_that_does(server: Server, results: Path) -> None:
+def test_a_campaign_that_goes_on_leads_to_its_run_that_does(server: ResultsServer, results: Path) -> None:
     campaign = results / "night" / "20261128T100000Z"
     for run in ("h1", "h2"):
         (campaign / "runs" / run).mkdir(parents=True)
@@ -470,12 +472,12 @@ def test_a_campaign_that_goes_on_leads_to_its_run_that_does(server: Server, resu
     assert "It has no summary yet." in get(server, "/?kind=campaign").body
 
 
-def test_a_run_that_was_over_before_anybody_looked_leads_to_its_folder(server: Server) -> None:
+def test_a_run_that_was_over_before_anybody_looked_leads_to_its_folder(server: ResultsServer) -> None:
     answer = get(server, "/live/nightly/20261127T180000Z")
     assert (answer.status, answer.headers["location"]) == (302, "/r/nightly/20261127T180000Z/")
 
 
-def test_a_history_of_garbage_is_counted_and_looked_at_all_the_same(server: Server, results: Path) -> None:
+def test_a_history_of_garbage_is_counted_and_looked_at_all_the_same(server: ResultsServer, results: Path) -> None:
     folder = results / "garbage" / "20261128T100000Z"
     folder.mkdir(parents=True)
     lines = (HISTORIES / "good-run.jsonl").read_text().splitlines(keepends=True)

@@ -15,11 +15,11 @@ import pytest
 
 from checker.history import Op
 from checker.verdict import check
-from harness.cli import main
-from harness.errors import UsageError
+from harness import UsageError
+from harness.cli.onethrone import main
 from harness.shrink import NotReproduced, Shrunk, shrink
-from harness.shrink.story import story
-from harness.simulator.run import Settings, judge, simulate
+from harness.shrink.narrative import story
+from harness.simulator.run import SimulatorSettings, judge, simulate
 from nemesis import schedule as schedules
 
 BUG, PROMISE, SEED = "forgets-epoch", "epochs", 2
@@ -30,7 +30,7 @@ ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a simulated run with a planted bug, which breaks its promise."""
     folder = tmp_path_factory.mktemp("run")
-    ended = simulate(SEED, servers=5, bug=BUG, settings=Settings(duration_s=45), keep=folder)
+    ended = simulate(SEED, servers=5, bug=BUG, settings=SimulatorSettings(duration_s=45), keep=folder)
     assert PROMISE in ended.broken
     return folder
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_shrunk_is_refused_with_the_reason(run: Path, tmp_path: P
 def test_a_run_that_broke_nothing_is_refused(run: Path, tmp_path: Path) -> None:
     fine = tmp_path / "fine"
     fine.mkdir()
-    assert simulate(1, servers=3, settings=Settings(duration_s=40), keep=fine).valid is True
+    assert simulate(1, servers=3, settings=SimulatorSettings(duration_s=40), keep=fine).valid is True
     with pytest.raises(UsageError, match="broke no promise"):
         shrink(fine, tmp_path / "small", say=lambda text: None)
     (fine / "results.json").unlink()  # judged anew
@@ -264,7 +264,7 @@ def test_a_fault_is_told_by_what_it_did() -> None:
         op(4, "kill", {"fault": "f2", "step": "start", "hosts": ["n2"]}),
         op(5, "kill", {"fault": "f2", "step": "stop", "hosts": ["n2"]}),
     ]
-    verdict = judge(simulate(1, servers=3, settings=Settings(duration_s=40)).ops)
+    verdict = judge(simulate(1, servers=3, settings=SimulatorSettings(duration_s=40)).ops)
     assert story(ops, verdict, "epochs") == (
         "n1 leads epoch 4; the links between n1 and n2 and n3 are cut; n1 leads epoch 4 no more; "
         "n2 is killed; n2 is started again."

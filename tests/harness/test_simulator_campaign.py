@@ -16,28 +16,39 @@ from typing import NamedTuple
 
 import pytest
 
-from checker.promise import Valid
-from harness.simulator import campaign
-from harness.simulator.campaign import BATCH, Batch, Campaign, ClusterGone, Done, Ended, Spec, Tally, wilson, workers_of
-from harness.simulator.run import Settings
+from checker.promises.base import Valid
+from harness.simulator import sweep
+from harness.simulator.run import SimulatorSettings
+from harness.simulator.sweep import (
+    BATCH,
+    Batch,
+    ClusterGone,
+    Done,
+    SeedEnded,
+    Sweep,
+    SweepSpec,
+    SweepTally,
+    wilson,
+    workers_of,
+)
 
-SPEC = Spec(3, settings=Settings(duration_s=31.0))
+SPEC = SweepSpec(3, settings=SimulatorSettings(duration_s=31.0))
 DEADLINE_S = 120.0
-REPOSITORY = Path(campaign.__file__).parents[2]
+REPOSITORY = Path(sweep.__file__).parents[2]
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """How often each seed was counted."""
     seen: Counter[int] = Counter()
-    add = Tally.add
+    add = SweepTally.add
 
-    def watched(tally: Tally, batch: Batch, done: Done) -> None:
+    def watched(tally: SweepTally, batch: Batch, done: Done) -> None:
         if not batch.canary:
             seen.update(ended.seed for ended in done.ended)
         add(tally, batch, done)
 
-    monkeypatch.setattr(Tally, "add", watched)
+    monkeypatch.setattr(SweepTally, "add", watched)
     return seen
 
 
@@ -47,14 +58,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 def test_a_worker_that_is_killed_in_mid_campaign_costs_no_seed_and_none_is_counted_twice(counted: Counter[int]) -> None:
     killed: list[int] = []
 
-    def kill_one(tally: Tally) -> None:
+    def kill_one(tally: SweepTally) -> None:
         if tally.runs and not killed:
             victim = multiprocessing.active_children()[0].pid
             assert victim is not None
             killed.append(victim)
             os.kill(victim, signal.SIGKILL)
 
-    tally = Campaign(SPEC, range(30), jobs=2, watch=kill_one).run()
+    tally = Sweep(SPEC, range(30), jobs=2, watch=kill_one).run()
     assert killed
     assert tally.deaths > 0
     assert counted == Counter(range(30))
@@ -69,14 +80,14 @@ def kills_its_worker(batch: Batch) -> Done:
     """As the real one, but for a seed that takes its process with it."""
     if KILLER in batch.seeds and not batch.canary:
         os.kill(os.getpid(), signal.SIGKILL)
-    return Done(tuple(Ended(seed, True, (), "", 1.0, 1, ()) for seed in batch.seeds), {}, 0.0)
+    return Done(tuple(SeedEnded(seed, True, (), "", 1.0, 1, ()) for seed in batch.seeds), {}, 0.0)
 
 
 def test_a_seed_that_always_kills_its_worker_is_found_and_unknown_and_all_others_are_counted(
     counted: Counter[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "run_batch", kills_its_worker)
-    tally = Campaign(SPEC._replace(bug="half-quorum"), range(1 + BATCH), jobs=1).run()
+    monkeypatch.setattr(sweep, "run_batch", kills_its_worker)
+    tally = Sweep(SPEC._replace(bug="half-quorum"), range(1 + BATCH), jobs=1).run()
     assert counted == Counter(range(1 + BATCH))
     assert tally.counts == {True: BATCH, "unknown": 1}
     assert [ended.seed for ended in tally.failing] == [KILLER]
@@ -88,14 +99,14 @@ def test_a_simulator_that_raises_names_its_seed_and_loses_no_other(monkeypatch: 
     def breaks(seed: int, **_: object) -> object:
         raise ZeroDivisionError(f"seed {seed}")
 
-    monkeypatch.setattr(campaign, "simulate", breaks)
-    done = campaign.run_batch(Batch(SPEC, (1, 2)))
+    monkeypatch.setattr(sweep, "simulate", breaks)
+    done = sweep.run_batch(Batch(SPEC, (1, 2)))
     assert [(ended.seed, ended.valid) for ended in done.ended] == [(1, "unknown"), (2, "unknown")]
     assert all("ZeroDivisionError" in ended.failures[0] for ended in done.ended)
 
 
 def quick(batch: Batch) -> Done:
-    return Done(tuple(Ended(seed, True, (), "", 1.0, 1, ()) for seed in batch.seeds), {}, 0.0)
+    return Done(tuple(SeedEnded(seed, True, (), "", 1.0, 1, ()) for seed in batch.seeds), {}, 0.0)
 
 
 @pytest.mark.parametrize("batches", [100, 101, 102, 103])
@@ -103,9 +114,9 @@ def test_a_campaign_on_one_worker_ends_however_many_batches_it_has(
     batches: int, counted: Counter[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pool that replaces its processes after 100 batches never came to an end here."""
-    monkeypatch.setattr(campaign, "run_batch", quick)
+    monkeypatch.setattr(sweep, "run_batch", quick)
     count = 1 + (batches - 1) * BATCH
-    Campaign(SPEC._replace(bug="half-quorum"), range(count), jobs=1).run()
+    Sweep(SPEC._replace(bug="half-quorum"), range(count), jobs=1).run()
     assert counted == Counter(range(count))
 
 
@@ -161,22 +172,22 @@ def _threads(address: str) -> int:
 def test_a_cluster_that_loses_a_worker_loses_no_seed_and_repeats_none_and_one_without_workers_is_said_to_be_gone(
     cluster: Cluster, counted: Counter[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "SILENCE_S", 1.0)
+    monkeypatch.setattr(sweep, "SILENCE_S", 1.0)
 
-    def kill(worker: subprocess.Popen[bytes], tally: Tally) -> None:
+    def kill(worker: subprocess.Popen[bytes], tally: SweepTally) -> None:
         if tally.runs and worker.poll() is None:
             worker.kill()
             worker.wait(30)
 
     first, second = cluster.workers
-    tally = Campaign(SPEC, range(30), jobs=2, scheduler=cluster.address, watch=lambda seen: kill(first, seen)).run()
+    tally = Sweep(SPEC, range(30), jobs=2, scheduler=cluster.address, watch=lambda seen: kill(first, seen)).run()
     assert first.poll() == -signal.SIGKILL
     assert counted == Counter(range(30))
     assert tally.valid is True
     assert tally.canary_found > 0
 
     counted.clear()
-    tally = Campaign(SPEC, range(9999), jobs=1, scheduler=cluster.address, watch=lambda seen: kill(second, seen)).run()
+    tally = Sweep(SPEC, range(9999), jobs=1, scheduler=cluster.address, watch=lambda seen: kill(second, seen)).run()
     assert tally.valid == "unknown"
     assert "the cluster is gone: it has no worker" in tally.troubles
     assert 0 < tally.runs == len(counted) < 9999
@@ -184,7 +195,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_seed_and_repeats_none_and_one_wi
 
 
 def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "CONNECT_S", 1)
+    monkeypatch.setattr(sweep, "CONNECT_S", 1)
     with pytest.raises(ClusterGone):
         workers_of("tcp://127.0.0.1:9")
 
@@ -195,7 +206,7 @@ def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) 
 def _done(*valids: Valid) -> Done:
     return Done(
         tuple(
-            Ended(seed, valid, ("epochs",) if valid is False else (), "", 60.0, 10, ())
+            SeedEnded(seed, valid, ("epochs",) if valid is False else (), "", 60.0, 10, ())
             for seed, valid in enumerate(valids)
         ),
         {"round-jump": 2},
@@ -213,7 +224,7 @@ def _done(*valids: Valid) -> Done:
     ],
 )
 def test_invalid_beats_unknown_beats_valid_and_nothing_is_unknown(valids: tuple[Valid, ...], verdict: Valid) -> None:
-    tally = Tally()
+    tally = SweepTally()
     tally.add(Batch(SPEC, tuple(range(len(valids)))), _done(*valids))
     assert tally.valid == verdict
     assert (tally.runs, tally.seconds) == (len(valids), 60.0 * len(valids))
@@ -221,21 +232,21 @@ def test_invalid_beats_unknown_beats_valid_and_nothing_is_unknown(valids: tuple[
 
 def test_a_trouble_makes_a_valid_campaign_unknown_and_an_invalid_one_stays_invalid() -> None:
     for valid, verdict in ((True, "unknown"), (False, False)):
-        tally = Tally(troubles=["the harness is blind"])
+        tally = SweepTally(troubles=["the harness is blind"])
         tally.add(Batch(SPEC, (0,)), _done(valid))
         assert tally.valid == verdict
 
 
 def test_the_canarys_runs_count_for_the_canary_alone() -> None:
-    tally = Tally()
+    tally = SweepTally()
     tally.add(Batch(SPEC, (0, 1), canary=True), _done(False, True))
     assert (tally.runs, tally.canary_runs, tally.canary_found, tally.broken, tally.reached) == (0, 2, 1, {}, {})
 
 
 def test_of_many_failing_seeds_the_lowest_that_broke_a_promise_are_named() -> None:
-    tally = Tally()
+    tally = SweepTally()
     for first in range(400, -1, -40):
-        ended = [Ended(first + n, "unknown" if n % 2 else False, (), "", 1.0, 1, ()) for n in range(40)]
+        ended = [SeedEnded(first + n, "unknown" if n % 2 else False, (), "", 1.0, 1, ()) for n in range(40)]
         tally.add(Batch(SPEC, ()), Done(tuple(ended), {}, 0.0))
     named = sorted(ended.seed for ended in tally.failing)
     assert named == list(range(0, 200, 2))
@@ -243,8 +254,8 @@ def test_of_many_failing_seeds_the_lowest_that_broke_a_promise_are_named() -> No
 
 
 def test_a_harness_that_does_not_find_the_canary_is_blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "CANARY", "")  # the correct server in its place
-    tally = Campaign(SPEC, range(2), jobs=1).run()
+    monkeypatch.setattr(sweep, "CANARY", "")  # the correct server in its place
+    tally = Sweep(SPEC, range(2), jobs=1).run()
     assert tally.counts == {True: 2}
     assert tally.canary_runs > 0
     assert tally.valid == "unknown"

@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.cli import main
-from harness.plan import Ensemble, Hosts, Plan
+from harness.cli.onethrone import main
+from harness.plan.schema import EnsemblePlan, HostsPlan, Plan
 from harness.simulator.keeping import Inputs
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import Settings
+from harness.simulator.run import SimulatorSettings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 
@@ -99,12 +99,12 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
     tmp_path: Path,
 ) -> None:
     hosts = ("tic", "a1", "a2", "a3", "b1", "b2", "b3")
-    ensemble = Ensemble(
+    ensemble = EnsemblePlan(
         tick_ms=300, observers=("tic",), groups=(("a1", "a2", "a3"), ("b1", "b2", "b3")), weights={"b3": 2}
     )
     run = tmp_path / "run"
     run.mkdir()
-    (run / "plan.toml").write_text(Plan(name="night", hosts=Hosts(names=hosts), ensemble=ensemble).to_toml())
+    (run / "plan.toml").write_text(Plan(name="night", hosts=HostsPlan(names=hosts), ensemble=ensemble).to_toml())
     faults = (Fault("f1", "kill", 2.0, 2.0, "leader"),)
     Schedule(9, 6, 24.0, 1.0, 8.0, 16.0, faults).save(run / "schedule.json")
     assert simulate("--schedule", run, "--seed", 3, "--results", tmp_path / "results") == 0
@@ -300,7 +300,7 @@ def test_a_number_of_simulated_json_out_of_bounds_is_refused_with_its_file_and_f
     at: str, changes: dict[str, float], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Schedule(1, 3, 30.0, 1.0, 14.0, 22.0, ()).save(tmp_path / "schedule.json")
-    document = msgspec.to_builtins(Inputs(1, 3, "", Settings(), Knobs()))
+    document = msgspec.to_builtins(Inputs(1, 3, "", SimulatorSettings(), Knobs()))
     (document[at] if at else document).update(changes)
     file = tmp_path / "simulated.json"
     file.write_text(json.dumps(document))

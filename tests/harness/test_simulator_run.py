@@ -15,13 +15,13 @@ from checker.verdict import check
 from harness.simulator import knobs as seeds
 from harness.simulator.keeping import Inputs
 from harness.simulator.knobs import THRONE_TAKING, Knobs
-from harness.simulator.run import Settings, SimulatedRun, drawn, run_value, simulate
+from harness.simulator.run import SimulatedRun, SimulatorSettings, drawn, run_value, simulate
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
-from node.events import Notification
-from node.server import Server
+from node.protocol.events import Notification
+from node.protocol.server import Server
 
-SHORT = Settings(duration_s=40.0)
+SHORT = SimulatorSettings(duration_s=40.0)
 ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]
 
 
@@ -130,7 +130,7 @@ def test_a_seeds_faults_are_of_its_own_kinds() -> None:
     narrow = [seed for seed in range(40) if 0 < len(seeds.draw(seed).kinds) <= 6]
     assert len(narrow) > 3
     for seed in narrow:
-        settings = Settings()
+        settings = SimulatorSettings()
         schedule = drawn(seed, 5, settings, seeds.draw(seed), run_value(seed, 5, "", settings))
         assert {fault.kind for fault in schedule.faults} <= set(seeds.draw(seed).kinds)
 
@@ -201,7 +201,7 @@ def test_observers_follow_and_never_vote_and_a_seed_may_ask_for_them() -> None:
     assert simulate(asking, settings=msgspec.structs.replace(SHORT, swarm=False)).settings.observers == 0
 
 
-GROUPS = Settings(groups=((1, 2, 3), (4, 5, 6), (7, 8, 9)), weights={9: 0}, duration_s=40.0)
+GROUPS = SimulatorSettings(groups=((1, 2, 3), (4, 5, 6), (7, 8, 9)), weights={9: 0}, duration_s=40.0)
 
 
 def test_a_hierarchical_ensemble_is_led_by_quorums_of_its_groups_and_judged_by_them(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_servers_that_multiply_their_messages_end_their_run_as_unknown() -> None
 
 def test_weather_is_as_much_milder_as_a_short_tick_has_shorter_time_outs_and_for_longer_ones_as_it_is() -> None:
     """With delays of up to 300 ms, followers of a leader that waits 200 ms for them come and go (seed 29)."""
-    quick = Settings(tick_ms=100, max_notification_interval_ms=300, duration_s=20.0)
+    quick = SimulatorSettings(tick_ms=100, max_notification_interval_ms=300, duration_s=20.0)
     knobs = msgspec.structs.replace(seeds.draw(29), kinds=("partition", "flap", "loss", "rate", "slow"))
     assert simulate(29, knobs=knobs, settings=quick).broken == []
     assert seeds.paced(knobs, 100).delay * 5 == knobs.delay

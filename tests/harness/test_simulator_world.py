@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from harness.simulator.clock import MS, SECOND, Clock
+from harness.simulator.clock import MS, SECOND, SimulatedClock
 from harness.simulator.knobs import Knobs
 from harness.simulator.network import WINDOW
-from harness.simulator.world import Process
+from harness.simulator.world import SimulatedProcess
 from nemesis.faults import KINDS, Fault
-from node.events import (
+from node.agent.storage import ACCEPTED, CURRENT
+from node.protocol.events import (
     ELECTION,
     PING,
     AppendTxns,
@@ -25,7 +26,6 @@ from node.events import (
     TimerDue,
     Txn,
 )
-from node.storage import ACCEPTED, CURRENT
 from tests.harness.simulated import Ensemble
 
 # ---- links -----------------------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_fast_clock_fires_its_timers_sooner() -> None:
 
 
 def test_a_drifting_clock_is_off_by_its_drift_and_never_runs_backwards() -> None:
-    clock = Clock(1_000, 500)
+    clock = SimulatedClock(1_000, 500)
     readings = [clock.read(true * SECOND) for true in range(100)]
     assert readings == sorted(readings)
     assert readings[99] - readings[0] == 99 * SECOND * 1_000_500 // 1_000_000
@@ -451,4 +451,4 @@ def test_a_server_that_is_started_while_it_is_paused_begins_when_that_is_over() 
     assert host.process is None
     del host.paused["p"]
     ensemble.world.resume(host)
-    assert isinstance(host.process, Process)
+    assert isinstance(host.process, SimulatedProcess)

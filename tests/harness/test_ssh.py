@@ -1,4 +1,4 @@
-"""The transport keeps its rules (harness/ssh.py numbers them) with a real sshd that hangs, floods, refuses, is cut."""
+"""The transport keeps its rules (harness/hosts/ssh/remote.py) with a real sshd that hangs, floods, refuses, is cut."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from paramiko import Channel
 
-from harness.errors import ConnectionLost, ConnectionRefused, DeadlinePassed, HostError, UsageError
-from harness.lab import Lab
-from harness.ssh import GRACE_S, Process, Remote
-from harness.sshconnect import SESSIONS_MAX, Deadline
+from harness import ConnectionLost, ConnectionRefused, DeadlinePassed, HostError, UsageError
+from harness.hosts.provision.lab import Lab
+from harness.hosts.ssh.connect import SESSIONS_MAX, Deadline
+from harness.hosts.ssh.remote import GRACE_S, Remote, RemoteProcess
 from tests.harness.sshd import Sshd, make_key
 
 SLACK_S = 30.0
@@ -65,7 +65,7 @@ def stopped(sshd: Sshd, *, listener: bool = False) -> Iterator[None]:
         os.kill(sshd.process.pid, signal.SIGCONT) if listener else sshd.signal_sessions(signal.SIGCONT)
 
 
-def send_much(process: Process) -> None:
+def send_much(process: RemoteProcess) -> None:
     for _ in range(1000):
         process.send_line(b"x" * 100_000, deadline_s=1)
 
@@ -207,7 +207,7 @@ def test_a_black_hole_breaks_the_connection() -> None:
 _BLACK_HOLE = """
 import subprocess, tempfile
 from pathlib import Path
-from harness.errors import ConnectionLost
+from harness import ConnectionLost
 from harness.ssh import Remote
 from tests.harness.sshd import Sshd
 
@@ -513,7 +513,7 @@ def test_an_include_is_followed_and_without_ssh_refused(
     outer.write_text(f"Include {sshd.config}\n")
     with Remote("here", outer) as remote:
         assert remote.run("echo in").text == "in"
-    monkeypatch.setattr("harness.sshconfig.shutil.which", lambda name: None)
+    monkeypatch.setattr("harness.hosts.ssh.config.shutil.which", lambda name: None)
     with pytest.raises(UsageError, match="Include"):
         Remote("here", outer).connect()
     with Remote("here", sshd.config) as remote:

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.zkclient import NO_NODE, WATCH_XID, Client, Failed, Unknown, ZooKeeperError, four_letter_word
+from harness.workloads.zookeeper import (
+    NO_NODE,
+    WATCH_XID,
+    Failed,
+    Unknown,
+    ZooKeeperClient,
+    ZooKeeperError,
+    four_letter_word,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 CONNECTED = struct.pack(">iiqi16s?", 0, 6000, 77, 16, bytes(16), False)
@@ -38,10 +46,10 @@ def pair() -> Iterator[Pair]:
     theirs.close()
 
 
-def connected(pair: Pair, deadline_s: float = 10.0) -> tuple[Client, socket.socket]:
+def connected(pair: Pair, deadline_s: float = 10.0) -> tuple[ZooKeeperClient, socket.socket]:
     ours, theirs = pair
     theirs.sendall(packet(CONNECTED))
-    client = Client.connect(ours, deadline_s)
+    client = ZooKeeperClient.connect(ours, deadline_s)
     read_packet(theirs)
     return client, theirs
 
@@ -67,7 +75,7 @@ def test_no_session_means_that_nothing_can_have_happened(pair: Pair, answer: byt
     theirs.sendall(answer)
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(Failed, match="no session"):
-        Client.connect(ours, 10)
+        ZooKeeperClient.connect(ours, 10)
     assert ours.fileno() == -1, "the connection is closed, not leaked"
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from harness.zkclient import NO_NODE, NODE_EXISTS, Failed, Unknown
+from harness.workloads.zookeeper import NO_NODE, NODE_EXISTS, Failed, Unknown
 from tests.ensembles import Servers
 
 

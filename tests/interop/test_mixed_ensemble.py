@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.zkclient import Client, Unknown
+from harness.workloads.zookeeper import Unknown, ZooKeeperClient
 from tests.ensembles import SETTINGS, Servers
 
 OURS, ZOOKEEPER = "onethrone", "zookeeper"
@@ -162,7 +162,7 @@ def test_an_observer_of_the_other_system_hears_what_is_committed(tmp_path: Path,
 
 def a_client_of_ours_outlives_its_time_out(servers: Servers, ours: str) -> None:
     """ZooKeeper's leader ends a session that nobody names to it; our PING replies name those of our clients."""
-    with Client.connect(servers.connect(ours), 10, session_timeout_ms=1000) as client:
+    with ZooKeeperClient.connect(servers.connect(ours), 10, session_timeout_ms=1000) as client:
         assert client.session_timeout_ms == 1000
         end = time.monotonic() + 3 * client.session_timeout_ms / 1000
         while time.monotonic() < end:
@@ -197,7 +197,7 @@ def follows(servers: Servers, ours: str, leader: str) -> None:
 def writes_reach_everybody(servers: Servers, path: str, *hosts: str) -> None:
     """A write through each server is committed, and read through every other after a sync."""
     hosts = hosts or servers.hosts
-    clients: dict[str, Client] = {host: servers.client(host) for host in hosts}
+    clients: dict[str, ZooKeeperClient] = {host: servers.client(host) for host in hosts}
     try:
         clients[hosts[0]].create(path, b"")
         for host, client in clients.items():

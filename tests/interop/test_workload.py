@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from checker.history import Op, Writer, read
-from harness.workload import Workload, ranges
+from harness.workloads.registers import Workload, ranges
 from tests.ensembles import Servers
 
 

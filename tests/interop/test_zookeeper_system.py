@@ -6,8 +6,8 @@ import signal
 import time
 from typing import Any
 
-from harness.plan import Ensemble
-from harness.systems import Place, make
+from harness.plan.schema import EnsemblePlan
+from harness.systems.base import Place, make
 from harness.systems.zookeeper import ZooKeeperTranslator
 from tests.ensembles import Servers
 
@@ -82,7 +82,7 @@ def established(servers: Servers) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def test_every_file_of_a_member_names_the_whole_ensemble() -> None:
-    ensemble = Ensemble(observers=("n5",), groups=(("n1", "n2"), ("n3", "n4")), weights={"n1": 2}, tick_ms=250)
+    ensemble = EnsemblePlan(observers=("n5",), groups=(("n1", "n2"), ("n3", "n4")), weights={"n1": 2}, tick_ms=250)
     system = make("zookeeper", ensemble, PLACES)
     files = system.files("n5")
     lines = files["zoo.cfg"].decode().splitlines()
@@ -95,7 +95,7 @@ def test_every_file_of_a_member_names_the_whole_ensemble() -> None:
 
 
 def test_a_line_carries_its_time_to_the_millisecond_and_others_give_nothing() -> None:
-    translator = ZooKeeperTranslator(Ensemble(), PLACES, "n1")
+    translator = ZooKeeperTranslator(EnsemblePlan(), PLACES, "n1")
     note = (
         "2026-11-23 23:06:17,049 [myid:1] - INFO  [WorkerReceiver[myid=1]:FastLeaderElection] - Notification: "
         "my state:LOOKING; n.sid:1, n.state:LOOKING, n.leader:1, n.round:0x1, n.peerEpoch:0xa, n.zxid:0xa0000000f, "

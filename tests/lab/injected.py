@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.injectors import Injectors
-from harness.lab import Lab
-from harness.ssh import Process, Remote
+from harness.hosts.injector_client import Injectors
+from harness.hosts.provision.lab import Lab
+from harness.hosts.ssh.remote import Remote, RemoteProcess
 
 DIRECTORY = "/run/onethrone"
 DEADLINE_S = 30.0
@@ -126,7 +126,7 @@ class Packets:
 
     def __init__(self, of: Ensemble) -> None:
         self._of = of
-        self._processes: dict[str, Process] = {}
+        self._processes: dict[str, RemoteProcess] = {}
         for host, remote in of.remotes.items():
             of.sh(host, f"cat > {DIRECTORY}/packets.py <<'END'{_PACKETS}END\n")
             self._processes[host] = remote.spawn(f"exec python3 {DIRECTORY}/packets.py")

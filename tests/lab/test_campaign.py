@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checker.verdict import check
-from harness import lab
+from harness.hosts.provision import lab
 from tests.harness.campaigns import begin, children, entries, folder_of, summary, tally, until
 
 PLAN = """

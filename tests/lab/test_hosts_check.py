@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.hosts_check import HostReport, abilities, check_hosts, names_in, render
-from harness.lab import Lab
-from harness.ssh import Remote
+from harness.hosts.check import HostReport, abilities, check_hosts, names_in, render
+from harness.hosts.provision.lab import Lab
+from harness.hosts.ssh.remote import Remote
 from nemesis.faults import KINDS
 
 FINE, NO_TOOLS, NO_PYTHON, STUNTED, NO_SUDO, SUDO, GONE = "n1", "n2", "n3", "n4", "n5", "n6", "n7"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UsageError
-from harness.lab import Lab, running
+from harness import UsageError
+from harness.hosts.provision.lab import Lab, running
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 120
@@ -319,7 +319,7 @@ def test_a_lab_can_be_made_without_root(tmp_path: Path) -> None:
 
 
 def test_a_user_without_sub_ids_is_told_what_to_do(tmp_path: Path) -> None:
-    program = "from harness.lab import Lab\nfrom harness.errors import UsageError\n"
+    program = "from harness.lab import Lab\nfrom harness import UsageError\n"
     program += "try:\n  Lab.up(1)\nexcept UsageError as error:\n  print(error)"
     done = as_a_user(tmp_path, "", program)
     assert "subuid" in done.stdout, done.stderr

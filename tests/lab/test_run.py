@@ -17,7 +17,7 @@ import pytest
 
 from checker.history import Op, read
 from checker.verdict import check
-from harness.lab import Lab
+from harness.hosts.provision.lab import Lab
 
 SCHEDULES = Path(__file__).with_name("schedules")
 ONETHRONE = [sys.executable, "-c", "from harness.cli import main; main()"]

@@ -99,7 +99,7 @@ def end(way: str, creator: "subprocess.Popen[str]", warden: int, directory: Path
         os.kill(keeper, signal.SIGKILL)
         os.kill(warden, signal.SIGKILL)
         reap()
-        from harness.lab.lab import end as end_lab
+        from harness.hosts.provision.lab import end as end_lab
 
         end_lab(directory)
     if way.startswith("kill ") and way != "kill the creator":

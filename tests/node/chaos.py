@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from node.core import BROADCAST
-from node.events import LEADING
-from node.server import Server
+from node.protocol.core import BROADCAST
+from node.protocol.events import LEADING
+from node.protocol.server import Server
 from tests.node.world import SECOND, Broken, World
 
 CONVERGENCE_S = 8.0

@@ -19,12 +19,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from harness.simulator.marks import known
-from node import wire
-from node.broadcast import Leading
-from node.connections import Peer, Pending
-from node.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION, Vote
-from node.election import Ballot
-from node.events import (
+from node.protocol.broadcast import Leading
+from node.protocol.connections import Peer, Pending
+from node.protocol.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION, Vote
+from node.protocol.election import Ballot
+from node.protocol.events import (
     FOLLOWING,
     LEADING,
     LOOKING,
@@ -41,9 +40,10 @@ from node.events import (
     Txn,
     Value,
 )
-from node.learner import Learning
-from node.packets import CREATE, CREATE2
-from node.server import Server
+from node.protocol.following import Learning
+from node.protocol.server import Server
+from node.wire import frames
+from node.wire.packets import CREATE, CREATE2
 
 
 class State:
@@ -167,7 +167,7 @@ class Ledger:
     def check_effect(self, effect: Effect) -> None:
         if isinstance(effect, Send):
             assert effect.conn not in self.hung_up, f"said after hanging up: {effect}"
-            wire.encode(effect.message)
+            frames.encode(effect.message)
         elif isinstance(effect, HangUp):
             assert effect.conn not in self.hung_up, f"hung up twice: {effect}"
             self.hung_up.add(effect.conn)

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from node import packets
-from node.events import (
-    ACK,
-    LEADING,
-    ClientRequest,
-    Durable,
-    Effect,
-    QuorumPacket,
-)
+from node.protocol.events import ACK, LEADING, ClientRequest, Durable, Effect, QuorumPacket
+from node.wire import packets
 from tests.node.probe import Probe, durable, z
 
 

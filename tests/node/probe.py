@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from node import packets
-from node.core import MS
-from node.events import (
+from node.protocol.core import MS
+from node.protocol.events import (
     ELECTION,
     LOOKING,
     QUORUM,
@@ -38,7 +37,8 @@ from node.events import (
     TruncateLog,
     Txn,
 )
-from node.server import Server
+from node.protocol.server import Server
+from node.wire import packets
 from tests.node.contract import Ledger
 from tests.node.world import configs
 

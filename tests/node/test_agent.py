@@ -19,17 +19,17 @@ from typing import Any
 
 import pytest
 
-from harness.archive import build
-from harness.zkclient import Client, Failed, Unknown, four_letter_word
+from harness.hosts.archive import build
+from harness.workloads.zookeeper import Failed, Unknown, ZooKeeperClient, four_letter_word
 from nemesis.injector import clocks, linux
-from node import packets
-from node.agent import Agent, EventsFile
+from node.agent.agent import Agent, EventsFile
+from node.agent.journal import Journal, JournalStep, Start, digest, read, repeat
+from node.agent.storage import Storage
 from node.config import Config, Member
-from node.events import Accepted, Event, InitialMessage, Received
-from node.journal import Journal, Start, Step, digest, read, repeat
-from node.server import Server
-from node.storage import Storage
-from node.wire import V1, encode
+from node.protocol.events import Accepted, Event, InitialMessage, Received
+from node.protocol.server import Server
+from node.wire import packets
+from node.wire.frames import V1, encode
 from tests.ensembles import Servers
 
 THREE = dict.fromkeys(("n1", "n2", "n3"), "onethrone")
@@ -236,7 +236,7 @@ def test_a_long_log_becomes_a_snapshot_from_which_servers_restart_and_are_synchr
     """snapCount; with processes, disks and sockets: compaction, a SNAP to a server that was down, kill -9 of all."""
     written: dict[str, bytes] = {}
 
-    def write(client: Client, count: int) -> None:
+    def write(client: ZooKeeperClient, count: int) -> None:
         for _ in range(count):
             path = f"/written-{len(written)}"
             written[path] = path.encode()
@@ -321,7 +321,7 @@ def test_what_a_peer_says_before_the_core_has_started_waits_for_the_start(tmp_pa
     asyncio.run(dialled_early())
     entries = list(repeat(read(str(journal))))
     assert isinstance(entries[0][0], Start)
-    assert [type(entry.event) for entry, _ in entries[1:3] if isinstance(entry, Step)] == [Accepted, Received]
+    assert [type(entry.event) for entry, _ in entries[1:3] if isinstance(entry, JournalStep)] == [Accepted, Received]
     for entry, effects in entries:
         assert digest(effects) == entry.effects, entry
 
@@ -435,7 +435,7 @@ def test_a_wrong_configuration_ends_with_254_and_one_line_that_names_it(one: One
 def test_a_damaged_log_ends_with_254_and_one_line_that_names_file_and_offset(one: One) -> None:
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:
         one.wait_until_it_serves()
-        with Client.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
+        with ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
             for number in range(3):
                 client.create(f"/{number}", b"x")
         process.kill()
@@ -465,14 +465,14 @@ def test_a_write_that_fails_stops_the_server_at_once_with_10(one: One) -> None:
     with subprocess.Popen(one.command, stderr=-3, preexec_fn=limit) as process:  # noqa: PLW1509 - one system call
         one.wait_until_it_serves()
         done = 0
-        client = Client.connect(socket.create_connection(("127.0.0.1", one.client_port), 5))
+        client = ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5))
         with contextlib.suppress(Unknown):
             for done in range(100):
                 client.create(f"/{done}", bytes(200))
         assert process.wait(DEADLINE_S) == 10
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:
         one.wait_until_it_serves()
-        with Client.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
+        with ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
             assert len(client.get_children("/")) == done > 5
         process.kill()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node import broadcast, packets
-from node.events import (
+from node.protocol import broadcast
+from node.protocol.events import (
     ACK,
     COMMIT,
     DIFF,
@@ -23,6 +23,7 @@ from node.events import (
     Reply,
     Txn,
 )
+from node.wire import packets
 from tests.node.leading import create, elected, serving, types
 from tests.node.probe import shape, z
 

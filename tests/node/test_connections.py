@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from node.core import MS
-from node.events import (
+from node.protocol.core import MS
+from node.protocol.events import (
     ELECTION,
     FOLLOWING,
     LEADING,

@@ -1,10 +1,10 @@
-"""The log and the committed tree (node/database.py)."""
+"""The log and the committed tree (node/protocol/database.py)."""
 
 from __future__ import annotations
 
-from node import packets
-from node.database import Database
-from node.events import Durable, Txn
+from node.protocol.database import Database
+from node.protocol.events import Durable, Txn
+from node.wire import packets
 from tests.node.probe import durable, txn, z
 
 LOG = (z(1, 1), z(1, 2), z(2, 1))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import node.database
-import node.quorums
-import node.server
-import node.storage
+import node.agent.storage
+import node.protocol.database
+import node.protocol.quorums
+import node.protocol.server
 
 PLACES = {
-    "Database": node.database.Database,
-    "Hierarchical": node.quorums.Hierarchical,
-    "storage": node.storage,
+    "Database": node.protocol.database.Database,
+    "Hierarchical": node.protocol.quorums.Hierarchical,
+    "storage": node.agent.storage,
 }
 
 
@@ -24,4 +24,4 @@ def test_every_deviation_names_a_method_that_exists() -> None:
     assert len(names) > 30
     for name in names:
         place, _, attribute = name.rpartition(".")
-        assert hasattr(PLACES[place] if place else node.server.Server, attribute), name
+        assert hasattr(PLACES[place] if place else node.protocol.server.Server, attribute), name

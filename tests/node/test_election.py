@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from node.config import Config, Member
-from node.core import MS, Vote
-from node.election import Ballot, config_text, same_vote
-from node.events import FOLLOWING, LEADING, LOOKING, OBSERVING, Durable
-from node.server import Server
+from node.protocol.core import MS, Vote
+from node.protocol.election import Ballot, config_text, same_vote
+from node.protocol.events import FOLLOWING, LEADING, LOOKING, OBSERVING, Durable
+from node.protocol.server import Server
 from tests.node.probe import EMPTY, Probe, durable, z
 from tests.node.world import configs
 

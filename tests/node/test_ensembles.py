@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from node import packets
 from node.bugs import load, names
-from node.core import BROADCAST, SYNCHRONIZATION
-from node.events import LEADING, LOOKING, OBSERVING, Durable, Report, StoreSnapshot, TimerDue
-from node.server import Server
+from node.protocol.core import BROADCAST, SYNCHRONIZATION
+from node.protocol.events import LEADING, LOOKING, OBSERVING, Durable, Report, StoreSnapshot, TimerDue
+from node.protocol.server import Server
+from node.wire import packets
 from tests.node.chaos import CONVERGENCE_S, Storm, storm
 from tests.node.probe import txn, z
 from tests.node.world import SECOND, Broken, Disk, World

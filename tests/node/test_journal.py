@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import events
+from node.agent.journal import Entry, Journal, JournalError, JournalStep, Start, digest, read, repeat
+from node.agent.storage import STORAGE_EFFECTS, Disk
 from node.config import OBSERVER, Config, Member
-from node.events import (
+from node.protocol import events
+from node.protocol.events import (
     ELECTION,
     Accepted,
     ClientRequest,
@@ -29,10 +31,8 @@ from node.events import (
     TimerDue,
     Txn,
 )
-from node.journal import Entry, Journal, JournalError, Start, Step, digest, read, repeat
-from node.packets import CreateRequest, encode_create_request
-from node.server import Server
-from node.storage import STORAGE_EFFECTS, Disk
+from node.protocol.server import Server
+from node.wire.packets import CreateRequest, encode_create_request
 
 EMPTY = Durable(0, 0, 0, b"", ())
 ALONE = Config(sid=1, members=(Member(1, "n1", 2888, 3888),), tick_ms=500)
@@ -101,7 +101,7 @@ def same(path: Path) -> tuple[int, int]:
     for entry, effects in repeat(read(str(path))):
         assert digest(effects) == entry.effects
         starts += isinstance(entry, Start)
-        steps += isinstance(entry, Step)
+        steps += isinstance(entry, JournalStep)
     return starts, steps
 
 
@@ -134,7 +134,7 @@ def test_a_disk_that_another_hand_changed_between_two_starts_is_noticed(tmp_path
 def test_another_core_gives_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     life = Life(tmp_path / "journal")
     life.serve()
-    monkeypatch.setattr("node.election.FINALIZE_WAIT_MS", 201)
+    monkeypatch.setattr("node.protocol.election.FINALIZE_WAIT_MS", 201)
     with pytest.raises(AssertionError):
         same(tmp_path / "journal")
 
@@ -232,7 +232,8 @@ def test_every_event_comes_back(tmp_path_factory: pytest.TempPathFactory, told: 
         journal.step(now, event, [])
     journal.close()
     found = entries(path)
-    assert found == [Step(now, event, digest([])) for now, event in enumerate(told)]
+    assert found == [JournalStep(now, event, digest([])) for now, event in enumerate(told)]
     assert all(
-        isinstance(step, Step) and type(step.event) is type(event) for step, event in zip(found, told, strict=True)
+        isinstance(step, JournalStep) and type(step.event) is type(event)
+        for step, event in zip(found, told, strict=True)
     )

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from node import packets
-from node.events import (
+from node.protocol.events import (
     ACK,
     ACKEPOCH,
     COMMIT,
@@ -34,6 +33,7 @@ from node.events import (
     StoreEpoch,
     TimerDue,
 )
+from node.wire import packets
 from tests.node.leading import create, elected, serving, types
 from tests.node.probe import Probe, durable, shape, txn, z
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from node import learner, packets
-from node.events import (
+from node.protocol import following as following_module
+from node.protocol.events import (
     ACK,
     ACKEPOCH,
     COMMIT,
@@ -42,7 +42,8 @@ from node.events import (
     TruncateLog,
     Txn,
 )
-from node.server import Server
+from node.protocol.server import Server
+from node.wire import packets
 from tests.node.probe import Probe, durable, shape, txn, z
 from tests.node.world import configs
 
@@ -566,7 +567,7 @@ def test_a_follower_tells_its_leader_whose_sessions_live() -> None:
 
 
 def test_requests_that_wait_for_the_leader_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner, "MAX_WAITING_REQUESTS", 2)
+    monkeypatch.setattr(following_module, "MAX_WAITING_REQUESTS", 2)
     probe, conn = serving()
     for cxid in (1, 2):
         assert probe.packets(conn, probe.step(ClientRequest(1, cxid, packets.CREATE, b"", 0)))

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import pytest
 
+from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, Links
 from node.config import Config, Member
-from node.events import (
+from node.protocol.events import (
     ELECTION,
     PING,
     QUORUM,
@@ -28,9 +29,8 @@ from node.events import (
     Send,
     SnapshotStream,
 )
-from node.links import MAX_ACCEPTED, MAX_UNSENT, Links
-from node.packets import encode_snapshot
-from node.wire import V1, encode
+from node.wire.frames import V1, encode
+from node.wire.packets import encode_snapshot
 
 DEADLINE_S = 30.0
 HELLO = InitialMessage(V1, 9, (("127.0.0.1", 3888),))

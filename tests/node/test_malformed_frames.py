@@ -24,8 +24,8 @@ from pathlib import Path
 
 import pytest
 
-from node.events import ACK, FOLLOWERINFO, PING, SNAP, InitialMessage, Notification, QuorumPacket
-from node.wire import V1, V2, encode
+from node.protocol.events import ACK, FOLLOWERINFO, PING, SNAP, InitialMessage, Notification, QuorumPacket
+from node.wire.frames import V1, V2, encode
 from tests.ensembles import SETTINGS, Servers
 
 FRAMES = int(os.environ.get("ONETHRONE_MALFORMED_FRAMES", "2000"))

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import packets
-from node.events import Txn
-from node.packets import CreateRequest, CreateTxn, LearnerInfo, Stat
-from node.wire import WireError
+from node.protocol.events import Txn
+from node.wire import packets
+from node.wire.frames import WireError
+from node.wire.packets import CreateRequest, CreateTxn, LearnerInfo, Stat
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 INT32 = st.integers(-(2**31), 2**31 - 1)

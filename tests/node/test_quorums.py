@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.config import OBSERVER, PARTICIPANT, Config, Member
-from node.quorums import Hierarchical, Majority, verifier
+from node.protocol.quorums import Hierarchical, Majority, verifier
 
 
 @pytest.mark.parametrize(("sids", "expected"), [({1, 2}, False), ({1, 2, 6}, False), ({1, 2, 3}, True), (set(), False)])

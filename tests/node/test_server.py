@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 
-from node.connections import Peer
-from node.core import Vote
-from node.events import (
+from node.protocol.connections import Peer
+from node.protocol.core import Vote
+from node.protocol.events import (
     ACK,
     ELECTION,
     LOOKING,
@@ -21,7 +21,7 @@ from node.events import (
     Received,
     SnapshotStream,
 )
-from node.server import Server
+from node.protocol.server import Server
 from tests.node.leading import create, elected, serving
 from tests.node.probe import EMPTY, Probe, z
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import node.storage
-from node.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog, Txn
-from node.packets import encode_snapshot
-from node.storage import Disk, Storage, StorageEffect, StorageError
+import node.agent.storage
+from node.agent.storage import Disk, Storage, StorageEffect, StorageError
+from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog, Txn
+from node.wire.packets import encode_snapshot
 
 EMPTY = Durable(0, 0, 0, b"", ())
 
@@ -155,7 +155,7 @@ def test_a_folder_that_zookeeper_wrote_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node.storage, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(node.agent.storage, "_LOCK_WAIT_S", 0.05)
     storage, _ = start(tmp_path)
     with pytest.raises(StorageError, match="another server is running"):
         restart(tmp_path)
@@ -260,7 +260,7 @@ def live(folder: Path, monkeypatch: pytest.MonkeyPatch, crash: tuple[int, float,
     """Runs LIFE until the crash; how many of its effects were done, and whether it came to its end."""
     done = -1
     with monkeypatch.context() as patch:
-        patch.setattr(node.storage, "os", CrashingOs(*crash))
+        patch.setattr(node.agent.storage, "os", CrashingOs(*crash))
         storage = Storage(str(folder), lambda level, text: None)
         try:
             storage.load()
@@ -308,7 +308,7 @@ def test_a_crash_during_the_repair_of_a_crash_is_repaired_too(tmp_path: Path, mo
         copy = tmp_path / "copy"
         shutil.copytree(tmp_path / "version-2", copy / "version-2")
         with monkeypatch.context() as patch:
-            patch.setattr(node.storage, "os", CrashingOs(crash_at, 0.5, True))
+            patch.setattr(node.agent.storage, "os", CrashingOs(crash_at, 0.5, True))
             storage = Storage(str(copy), lambda level, text: None)
             try:
                 storage.load()

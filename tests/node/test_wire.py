@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import packets
-from node.events import (
+from node.protocol.events import (
     NEWLEADER,
     PING,
     SNAP,
@@ -19,7 +18,8 @@ from node.events import (
     QuorumPacket,
     SnapshotStream,
 )
-from node.wire import V1, V2, ElectionDecoder, QuorumDecoder, WireError, encode
+from node.wire import packets
+from node.wire.frames import V1, V2, ElectionDecoder, QuorumDecoder, WireError, encode
 
 CONFIG = (
     "server.1=127.0.0.1:22888:23888:participant\n"
@@ -223,7 +223,7 @@ def test_a_learner_may_not_send_a_snapshot() -> None:
 
 
 def test_an_endless_snapshot_is_refused_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.wire.MAX_SNAPSHOT", 1 << 16)
+    monkeypatch.setattr("node.wire.frames.MAX_SNAPSHOT", 1 << 16)
     decoder = QuorumDecoder()
     decoder.feed(encode(QuorumPacket(SNAP, 1, None)) + bytes.fromhex("7fffffff"))
     with pytest.raises(WireError, match="longer than 65536 bytes"):

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from node import packets
+from node.agent.storage import repair_epochs
 from node.config import OBSERVER, PARTICIPANT, Config, Member
-from node.core import BROADCAST, MS, epoch_of
-from node.events import (
+from node.protocol.core import BROADCAST, MS, epoch_of
+from node.protocol.events import (
     FOLLOWING,
     LEADING,
     OBSERVING,
@@ -47,8 +47,8 @@ from node.events import (
     TruncateLog,
     Txn,
 )
-from node.server import Server
-from node.storage import repair_epochs
+from node.protocol.server import Server
+from node.wire import packets
 
 SECOND = 1000 * MS
 

@@ -1,0 +1,269 @@
+"""What the values of ops hold, as types: `docs/history.md` in Python.
+
+`typed(op, run)` turns `op.value` into one of these and refuses what cannot be meant: no checker meets half a value.
+Fields that are not named here are passed over (they are for people and for reports).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+import msgspec
+
+from checker.effects import EffectProblem, Effects
+from checker.history import Op, Process
+from checker.quorums import Quorum
+
+SCHEMA = 1
+
+Role = Literal["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"]
+ServerPhase = Literal["election", "discovery", "synchronization", "broadcast"]
+
+
+class ValueProblem(Exception):
+    """The value of an op is not what its `f` promises; the message says which field."""
+
+
+class ServerEntry(msgspec.Struct):
+    """A host's server in the ensemble."""
+
+    sid: int
+    role: Literal["participant", "observer"] = "participant"
+
+
+class QuorumRule(msgspec.Struct):
+    """`groups`: group name -> sids; `weights`: sid -> weight, 1 where it is silent."""
+
+    kind: Literal["majority", "hierarchical"] = "majority"
+    groups: dict[str, list[int]] = {}
+    weights: dict[str, int] = {}
+
+
+class EnsembleSettings(msgspec.Struct):
+    """Limits are in ticks, as in zoo.cfg."""
+
+    tick_ms: int
+    init_limit: int
+    sync_limit: int
+    max_notification_interval_ms: int = 60_000
+
+
+class Bounds(msgspec.Struct):
+    """Bounds that the run sets itself; what is null follows from the settings."""
+
+    convergence_s: float | None = None
+    stepping_down_s: float | None = None
+
+
+class RunOp(msgspec.Struct, dict=True):
+    """f `run`, the first op: what ran."""
+
+    ensemble: dict[str, ServerEntry]
+    settings: EnsembleSettings
+    name: str = ""
+    seed: int | str | None = None
+    system: str = ""
+    quorum: QuorumRule = msgspec.field(default_factory=QuorumRule)
+    bounds: Bounds = msgspec.field(default_factory=Bounds)
+    unjudged: list[str] = []
+    """Promises that this system cannot be judged by, because it does not report what they need."""
+    schema: int = SCHEMA
+
+    @property
+    def voters(self) -> list[str]:
+        """The hosts of the participants, in the order of their sids."""
+        return sorted((h for h, s in self.ensemble.items() if s.role == "participant"), key=self.sid)
+
+    @cached_property
+    def effects(self) -> Effects:
+        """What faults can do to the hosts."""
+        return Effects(self.ensemble)
+
+    def sid(self, host: str) -> int:
+        return self.ensemble[host].sid
+
+    def host(self, sid: int | None) -> str:
+        """The host of `sid`, or how to call a server that is nobody's."""
+        return next((h for h, s in self.ensemble.items() if s.sid == sid), f"server {sid}")
+
+    def quorums(self) -> Quorum:
+        weights = {int(sid): weight for sid, weight in self.quorum.weights.items()}
+        return Quorum({self.sid(h) for h in self.voters}, self.quorum.groups.values(), weights)
+
+
+class Phase(msgspec.Struct):
+    """f `phase`: the run's own phase; `core` and `all` are the two acts of its end."""
+
+    phase: Literal["calm", "storm", "core", "all", "end"]
+
+
+class State(msgspec.Struct, gc=False):
+    """f `state`: a server's state after a transition.  Null is what the system does not tell."""
+
+    role: Role
+    sid: int | None = None
+    phase: ServerPhase | None = None
+    round: int | None = None
+    leader: int | None = None
+    accepted_epoch: int | None = None
+    current_epoch: int | None = None
+    last_zxid: int | None = None
+    epoch: int | None = None
+    established: bool = False
+    evidence: dict[str, Any] | None = None
+    """What a leader shows; of the others nothing is kept, since ops wait for their order and fill the memory."""
+
+    @property
+    def throned(self) -> bool:
+        """It leads, and a quorum has acknowledged its epoch."""
+        return self.established and self.role == "LEADING"
+
+
+class Started(msgspec.Struct):
+    """f `started`: the server's process runs."""
+
+    sid: int | None = None
+    pid: int | None = None
+    accepted_epoch: int | None = None
+    current_epoch: int | None = None
+
+
+class Stopped(msgspec.Struct):
+    """f `stopped`: the server's process is gone."""
+
+    how: str | None = None
+    code: int | None = None
+
+
+class Healed(msgspec.Struct):
+    """f `healed`: the injector undid faults by itself, its controller being gone; null is all of them."""
+
+    faults: list[str] | None = None
+
+
+class FaultOp(msgspec.Struct, gc=False):
+    """A nemesis op: a fault begins, changes (a flap's toggle) or ends."""
+
+    fault: str
+    step: Literal["start", "change", "stop"]
+    hosts: list[str] = []
+    effects: list[dict[str, Any]] | None = None
+    runs_ordinarily: bool | None = None
+    evidence: dict[str, Any] | None = None
+    after: int = msgspec.field(default=0, name="*after")
+    """The effects that it has after this step, as a set of the run's `effects`."""
+    told: bool = msgspec.field(default=False, name="*told")
+    """It said what its effects are."""
+    shown: bool = msgspec.field(default=False, name="*shown")
+    """It had evidence.  Effects and evidence themselves are not kept."""
+
+
+class Stream(msgspec.Struct):
+    sent: int | None = None
+    received: int | None = None
+
+
+class End(msgspec.Struct):
+    """f `end`, the last op: the run went to its end, and so much came from each host."""
+
+    complete: bool = True
+    streams: dict[str, Stream] = {}
+    reason: str | None = None
+
+
+_of_controller: dict[str, type[msgspec.Struct]] = {"run": RunOp, "phase": Phase, "end": End}
+_of_server: dict[str, type[msgspec.Struct]] = {"state": State, "started": Started, "stopped": Stopped, "healed": Healed}
+
+
+EVERY: tuple[type, ...] = (Phase, End, State, Started, Stopped, Healed, FaultOp)
+"""The types of the values of all ops but `run` and those of clients."""
+
+FOR_REPORTS = frozenset({"toggle"})
+"""What a host reports that bears on no promise: a flapping link's toggles."""
+
+
+def typed(op: Op, run: RunOp | None) -> bool:
+    """Puts the typed value into `op.value`.  False: an `f` that this checker does not know, to be counted.
+
+    Raises ValueProblem.
+    """
+    process: Any = op.process
+    f = op.f
+    server = run.ensemble.get(process) if run is not None else None
+    if server is not None:
+        kind = _of_server.get(f)
+    elif process == "nemesis":
+        kind = FaultOp if isinstance(op.value, dict) and "fault" in op.value else None
+    elif process == "controller":
+        kind = _of_controller.get(f)
+    else:
+        kind = _of_server.get(f)
+    if kind is None:
+        return False
+    try:
+        value: Any = msgspec.convert({} if op.value is None else op.value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueProblem(f"the value of {f!r} is not right: {error}") from None
+    if server is not None:
+        if kind is State or kind is Started:
+            _check_server(process, value, server)
+    elif kind is RunOp:
+        _check_run(value)
+    elif run is None:
+        raise ValueProblem('the first op has to be "run", by the process "controller"')
+    elif kind is FaultOp:
+        _compact(value, f, run)
+    elif process != "controller":
+        raise ValueProblem(f"{process!r} reports {f!r}, but it is not a host of the run's ensemble")
+    op.value = value
+    return True
+
+
+def _check_run(run: RunOp) -> None:
+    if run.schema != SCHEMA:
+        raise ValueProblem(f"schema {run.schema} is not known; this checker reads schema {SCHEMA}")
+    sids = [server.sid for server in run.ensemble.values()]
+    if len(set(sids)) < len(sids):
+        raise ValueProblem("two servers of the ensemble have the same sid")
+    if not run.voters:
+        raise ValueProblem("the ensemble has no participant")
+    for sid in run.quorum.weights:
+        if not sid.isdecimal():
+            raise ValueProblem(f"quorum.weights: {sid!r} is not a sid")
+    if run.quorum.kind == "hierarchical":
+        grouped = sorted(sid for group in run.quorum.groups.values() for sid in group)
+        if grouped != sorted(run.sid(host) for host in run.voters):
+            raise ValueProblem("quorum.groups: every participant has to be in exactly one group")
+    for name, value in (("tick_ms", run.settings.tick_ms), ("init_limit", run.settings.init_limit),
+                        ("sync_limit", run.settings.sync_limit)):  # fmt: skip
+        if value <= 0:
+            raise ValueProblem(f"settings.{name} has to be more than 0, not {value}")
+
+
+def _check_server(host: Process, value: State | Started, server: ServerEntry) -> None:
+    if value.sid is not None and value.sid != server.sid:
+        raise ValueProblem(f"{host} has sid {server.sid} in the run's ensemble, not {value.sid}")
+    if isinstance(value, State):
+        if value.role != "LEADING":
+            value.evidence = None
+        if value.established and (value.role != "LEADING" or value.epoch is None):
+            raise ValueProblem('"established" is said of a leader, and with its "epoch"')
+
+
+def _compact(fault: FaultOp, f: str, run: RunOp) -> None:
+    """Puts its effects as a set in the place of effects and evidence."""
+    told, fault.told = fault.effects, fault.effects is not None
+    fault.shown = bool(fault.evidence)
+    fault.effects = fault.evidence = None
+    if fault.step == "stop":
+        return
+    if told is None:
+        fault.after = run.effects.unknown(f)
+        return
+    if fault.runs_ordinarily:
+        told = [{kind: what for kind, what in effect.items() if kind != "clock"} for effect in told]
+    try:
+        fault.after = run.effects.of(told)
+    except EffectProblem as problem:
+        raise ValueProblem(f"the value of {f!r} is not right: effects: {problem}") from None

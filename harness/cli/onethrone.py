@@ -1,0 +1,139 @@
+"""The command `onethrone`.
+
+Exit codes are Jepsen's: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.
+Sub-commands are imported when they are called: `--help` must not wait for paramiko and networkx (0.3 s).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from harness import HarnessError, UsageError
+
+VALID, INVALID, UNKNOWN, WRONG_USAGE, HARNESS_FAILED = 0, 1, 2, 254, 255
+
+VARIABLE = "_ONETHRONE_COMPLETE"
+"""Set by a shell that asks for completions."""
+
+_COMMANDS = {
+    "run": ("harness.cli.run", "run", "Torment an ensemble on hosts, and judge it."),
+    "check": ("harness.cli.check", "command", "Repeat the verdict from a history alone."),
+    "report": ("harness.cli.report", "report", "Write the HTML report of a run again."),
+    "simulate": ("harness.cli.simulate", "simulate_command", "Torment ensembles in a simulated world."),
+    "campaign": (
+        "harness.cli.campaign",
+        "campaign",
+        "Run after run through the night, and a report in the morning.",
+    ),
+    "replay": ("harness.cli.replay", "replay", "Feed every server's inputs through the same core again."),
+    "shrink": ("harness.cli.shrink", "shrink_command", "Find the smallest schedule that breaks the same promise."),
+    "serve": ("harness.cli.serve", "serve", "Show runs and campaigns in a browser, live too."),
+    "export": ("harness.cli.export", "export", "Give out a run in the format of another tool."),
+    "lab": ("harness.cli.lab", "lab", "Hosts made of namespaces on this machine."),
+    "hosts": ("harness.cli.hosts", "hosts", "What the hosts of a cluster can and cannot do."),
+    "completion": ("harness.cli.completion", "completion", "Let a shell complete commands, options and values."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        _name_values(command)
+        if VARIABLE in os.environ:
+            from harness.cli.completion import teach
+
+            teach(command)
+        return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Our own commands come from the table: to complete a name, none of them is imported."""
+        names = [CompletionItem(name, help=about) for name, (_, _, about) in _COMMANDS.items()]
+        return [
+            *(item for item in names if item.value.startswith(incomplete)),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in _COMMANDS.items()])
+
+
+_METAVARS = {"integer range": "N", "integer": "N", "float range": "SECONDS", "float": "SECONDS", "text": "NAME"}
+
+
+def _name_values(command: click.Command) -> None:
+    """In help, a value is called for what it is, where the option itself does not: `--seed N`, not INTEGER RANGE."""
+    for each in command.commands.values() if isinstance(command, click.Group) else [command]:
+        for param in each.params:
+            if isinstance(param, click.Option) and param.metavar is None and not param.is_flag:
+                param.metavar = _METAVARS.get(param.type.name)
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "auto_envvar_prefix": "ONETHRONE"},
+    epilog="Exit codes: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.",
+)
+@click.version_option(package_name="onethrone")
+def onethrone() -> None:
+    """Break a cluster's leader election on purpose, and prove from the history what held.
+
+    \b
+      onethrone run --hosts lab:5 --time-limit 60   a minute, on hosts made here
+      onethrone serve                               the results in a browser
+      onethrone COMMAND --help                      what a command can do
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; an error is one clear line, never a traceback."""
+    sys.exit(_exit_code(arguments))
+
+
+def _exit_code(arguments: list[str] | None) -> int:  # noqa: PLR0911 - an exit code for each way to end
+    stdout = sys.stdout
+    try:
+        result: Any = onethrone.main(args=arguments, prog_name="onethrone", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return WRONG_USAGE
+    except UsageError as error:
+        print(f"onethrone: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except HarnessError as error:
+        print(f"onethrone: {error}", file=sys.stderr)
+        return HARNESS_FAILED
+    except (KeyboardInterrupt, click.Abort):
+        print("onethrone: interrupted", file=sys.stderr)
+        return HARNESS_FAILED
+    except SystemExit:
+        if sys.stdout is not stdout:  # click put another in its place, since nobody reads it, and ends with a 1
+            return HARNESS_FAILED
+        raise
+    except BrokenPipeError:
+        # Whoever read our output has gone (`onethrone check | head`); Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return HARNESS_FAILED
+    except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours must not look like a verdict
+        print(f"onethrone: the harness failed: {type(error).__name__}: {error}", file=sys.stderr)
+        if os.environ.get("ONETHRONE_DEBUG"):
+            traceback.print_exc()
+        else:
+            print("onethrone: ONETHRONE_DEBUG=1 shows where", file=sys.stderr)
+        return HARNESS_FAILED
+    return result if isinstance(result, int) else VALID

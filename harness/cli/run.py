@@ -1,0 +1,137 @@
+"""`onethrone run`: from the words on the command line to a plan, and from a plan to an exit code."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+
+import click
+import msgspec
+
+from harness import UsageError
+from harness.cli.options import Seconds
+from harness.plan import schema as plans
+from harness.results import folder as folders
+from nemesis.schedule import SEED_MAX
+
+EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
+HARNESS_FAILED = 255
+
+
+@click.command()
+@click.option(
+    "--plan", "plan_path", type=click.Path(path_type=Path), help="A plan to carry out; the options below change it."
+)
+@click.option("--hosts", metavar="lab:N|A,B,C", help="How many hosts to make here, or the names of hosts that exist.")
+@click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
+@click.option(
+    "--time-limit",
+    type=Seconds(min=0, min_open=True),
+    help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
+    " settings.",
+)
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Draws the schedule; without it a new one is chosen.")
+@click.option(
+    "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="A schedule, or a run whose schedule to repeat."
+)
+@click.option("--kinds", metavar="A,B", help="Draw only from these kinds of fault.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
+@click.option("--name", help="The run's folder below the results; the system's name by default.")
+@click.option("--system", type=click.Choice(plans.SYSTEMS), help="What to torment.")
+@click.option("--bug", help="Plant this bug in every server: a test of the harness itself.")
+@click.option("--lease", type=Seconds(min=1), help="Seconds that a host keeps its faults without its controller.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
+@click.option("--quiet", is_flag=True, help="Print nothing but the result.")
+def run(
+    plan_path: Path | None,
+    hosts: str | None,
+    ssh_config: Path | None,
+    time_limit: float | None,
+    seed: int | None,
+    schedule: Path | None,
+    kinds: str | None,
+    results: Path,
+    name: str | None,
+    system: str | None,
+    bug: str | None,
+    lease: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Put an ensemble on hosts, torment it, and judge what was seen.
+
+    \b
+      onethrone run --hosts lab:5 --time-limit 60 --seed 7
+      onethrone run -F ssh_config --hosts n1,n2,n3
+      onethrone run --plan results/latest/plan.toml
+      onethrone run --schedule results/latest
+    """
+    from harness.runs.run import carry_out
+    from harness.watch.progress import Progress
+
+    schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
+    plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
+    if hosts:
+        plan = plan.replace(hosts=_hosts(hosts, plan.hosts))
+    if ssh_config:
+        if not ssh_config.is_file():
+            raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
+        plan = plan.replace(hosts=msgspec.structs.replace(plan.hosts, ssh_config=str(ssh_config.resolve())))
+    if time_limit is not None:
+        plan = plan.replace(time=msgspec.structs.replace(plan.time, limit_s=time_limit))
+    if seed is not None:
+        plan = plan.replace(seed=seed)
+    elif plan_path is None and schedule is None:
+        plan = plan.replace(seed=random.SystemRandom().randint(0, SEED_MAX))
+    nemesis: dict[str, object] = {}
+    if schedule is not None:
+        nemesis["schedule"] = str(_schedule_file(schedule).resolve())
+    if kinds is not None:
+        nemesis["kinds"] = tuple(kind.strip() for kind in kinds.split(","))
+    if lease is not None:
+        nemesis["lease_s"] = lease
+    plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
+    if bug is not None:
+        plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug=bug))
+    plan = plan.replace(name=_name(name) or plan.name or system or plan.system, system=system or plan.system)
+    plans.check(plan, str(plan_path or "onethrone run"))
+
+    outcome = carry_out(plan, results, Progress(quiet=quiet))
+    if as_json:
+        click.echo(json.dumps(outcome.to_json()))
+    else:
+        click.echo(outcome.summary)
+    # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
+    return HARNESS_FAILED if outcome.failure and outcome.valid is not False else EXIT_CODES[outcome.valid]
+
+
+def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:
+    made = re.fullmatch(r"lab:(\d+)", words)
+    if made:
+        return msgspec.structs.replace(hosts, lab=int(made[1]), names=(), ssh_config="")
+    names = tuple(name.strip() for name in words.split(",") if name.strip())
+    if not names or any(":" in name for name in names):
+        raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
+    return msgspec.structs.replace(hosts, lab=0, names=names)
+
+
+def _name(name: str | None) -> str | None:
+    if name == "":  # an unset variable of a shell
+        raise UsageError("it is empty", where="--name", remedy="Give a name, or leave --name out.")
+    return name
+
+
+def _schedule_file(path: Path) -> Path:
+    file = path / "schedule.json" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"--schedule {path}: there is no schedule; give a schedule.json, or the folder of a run")
+    return file
+
+
+def _plan_beside(schedule: Path) -> plans.Plan:
+    beside = _schedule_file(schedule).parent / "plan.toml"
+    if not beside.is_file():
+        raise UsageError(f"--schedule {schedule}: there is no plan beside it that says on which hosts; give --hosts")
+    return plans.load(beside)

@@ -1,0 +1,61 @@
+"""`onethrone serve`."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from harness import UsageError
+
+
+@click.command()
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="The address to listen at; 0.0.0.0 lets every machine in."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8470, help="The port; 0 is any that is free.")
+def serve(results: Path, host: str, port: int) -> None:
+    """Show runs and campaigns in a browser, and the run that is going on.
+
+    It only reads, and answers only this machine unless --host says otherwise (anybody who reaches that address can
+    read every result then).  Ctrl-C ends it.
+
+    \b
+      onethrone serve
+      onethrone serve --results nightly --port 8080
+    """
+    from harness.serve.server import ResultsServer
+
+    if results.is_file():
+        raise UsageError(
+            "it is a file, not a folder", where=f"--results {results}", remedy="Give the folder where runs are kept."
+        )
+    if not results.is_dir():
+        raise UsageError(f"--results {results}: there is no such folder", remedy="`onethrone run` makes one.")
+    try:
+        server = ResultsServer(results, host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"--port {port}: something else listens at {host}:{port}",
+                remedy="Choose another port, or --port 0 for any that is free.",
+            ) from None
+        raise UsageError(f"--host {host} --port {port}: cannot be listened at: {error.strerror}") from None
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        click.echo(f"{server.tree.root} is at {server.url}", err=True)
+        server.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        server.server_close()

@@ -1,0 +1,1 @@
+"""The connection to a host: OpenSSH's configuration, paramiko's transport."""

@@ -1,0 +1,1 @@
+"""A run's plan: its schema, its file format, its checks."""

@@ -1,0 +1,1 @@
+"""A run on hosts, from its plan to its verdict."""

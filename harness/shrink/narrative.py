@@ -1,0 +1,103 @@
+"""What happened in a run, in one paragraph: who led, what went wrong, and how the promise broke.
+
+    n3 leads epoch 1; n3 is cut off from n1 and n2; n2 leads epoch 2; n3 still leads epoch 1 without a quorum, ...
+
+It is told from the history alone, in the order of time, up to the first violation of the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from checker.history import Op, ordered
+from checker.promises.base import Violation
+from checker.verdict import Verdict
+
+TOLD_MAX = 40
+"""A longer story is told by its beginning and its end."""
+
+_DONE = {"kill": "is killed", "stop": "is stopped", "host-kill": "dies with its host", "pause": "is paused"}
+_UNDONE = {"kill": "is started again", "stop": "is started again", "host-kill": "is started again", "pause": "goes on"}
+
+
+def story(ops: Iterable[Op], verdict: Verdict, promise: str) -> str:
+    """The paragraph.  Without a violation of the promise, the story of the whole run."""
+    violation = first_violation(verdict, promise)
+    told: list[str] = []
+    leads: dict[str, int] = {}
+    for op in ordered(ops):
+        if violation is not None and op.time > violation.time:
+            break
+        value = op.value if isinstance(op.value, dict) else {}
+        if op.process == "nemesis" and op.type == "ok":
+            told.append(_fault(op.f, value))
+        elif op.f == "phase" and value.get("phase") == "all":
+            told.append("everything is healed")
+        elif op.f in ("state", "stopped") and isinstance(op.process, str):
+            told += _throne(op, value, leads)
+    if len(told) > TOLD_MAX:
+        told = [*told[: TOLD_MAX // 2], f"({len(told) - TOLD_MAX} things more)", *told[-TOLD_MAX // 2 :]]
+    if violation is None:
+        return "; ".join(told) + "." if told else "Nothing happened."
+    told.append(f"and {promise} is broken: {violation.message}")
+    return "; ".join(told) + "."
+
+
+def first_violation(verdict: Verdict, promise: str) -> Violation | None:
+    found = [violation for violation in verdict.violations if violation.promise == promise]
+    return found[0] if found else None
+
+
+def _throne(op: Op, value: Mapping[str, Any], leads: dict[str, int]) -> list[str]:
+    """A leader is established, or leads no more."""
+    host = str(op.process)
+    if value.get("role") == "LEADING" and value.get("established") and isinstance(value.get("epoch"), int):
+        if leads.get(host) == value["epoch"]:
+            return []
+        leads[host] = value["epoch"]
+        return [f"{host} leads epoch {value['epoch']}"]
+    epoch = leads.pop(host, None)
+    return [] if epoch is None or op.f == "stopped" else [f"{host} leads epoch {epoch} no more"]
+
+
+def _fault(kind: str, value: Mapping[str, Any]) -> str:
+    hosts, begins = [str(host) for host in value.get("hosts") or ()], value.get("step") == "start"
+    grudge = value.get("grudge")
+    if isinstance(grudge, dict):
+        what = _links(grudge)
+        if kind == "partition":
+            return f"{what} cut" if begins else f"{what} whole again"
+        return f"{what} disturbed ({kind})" if begins else f"{what} calm again"
+    who = listed(hosts)
+    many = len(hosts) > 1
+    if kind in _DONE:
+        words = _DONE[kind] if begins else _UNDONE[kind]
+        if many:
+            words = words.replace("is ", "are ", 1).replace("dies with its host", "die with their hosts")
+            words = words.replace("goes on", "go on")
+        return f"{who} {words}"
+    clock = f"{who}'s clock{'s' if many else ''}"
+    change = value.get("change", kind)
+    return f"{clock} {'are' if many else 'is'} bent ({change})" if begins else f"{clock} {'run' if many else 'runs'} on"
+
+
+def _links(grudge: Mapping[str, Any]) -> str:
+    """The links of a grudge: by the server that is alone, if there is one."""
+    edges = {(a, str(b)) for a, others in grudge.items() for b in others}
+    names = sorted({name for edge in edges for name in edge})
+    for one in names:
+        others = [name for name in names if name != one]
+        if all(one in edge for edge in edges):
+            if edges == {(one, b) for b in others} | {(b, one) for b in others}:
+                return f"the links between {one} and {listed(others)} are"
+            if edges == {(one, b) for b in others}:
+                return f"the links from {listed(others)} to {one} are"
+            if edges == {(b, one) for b in others}:
+                return f"the links from {one} to {listed(others)} are"
+    return f"{len(edges)} links between {listed(names)} are"
+
+
+def listed(names: list[str]) -> str:
+    """n1, n2 and n3."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "nobody"

@@ -1,0 +1,231 @@
+"""The TCP agent: one server of the ensemble as a process, around the protocol core.
+
+`Agent.tell(event)` is the heart.  It steps the core with the event, writes the input to the journal, and performs the
+effects, one at a time, in their order; a storage effect is durable before the next is begun (`events.py`).  Everything
+runs in one thread.  Events that come up while effects are performed wait until these are done.
+
+The process ends by SIGTERM or SIGINT (0), wrong usage or configuration or a damaged disk (254), a port that cannot be
+listened on (14, as ZooKeeper), a write to the disk that failed (10, as ZooKeeper), or a failure of the core (1).
+
+The events file is JSON Lines: {"host_time": ns, "f": "started" | "state" | "stopped", "value": {...}}, where
+`host_time` is the host's true monotonic clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import deque
+from typing import Any, Deque, Dict, List, Optional, Tuple, Type
+
+import node
+from node.agent.client_port import ClientPort
+from node.agent.clock import host_monotonic_ns
+from node.agent.journal import Journal
+from node.agent.links import BindError, Links
+from node.agent.storage import Storage
+from node.config import Config
+from node.protocol.events import Dial, Effect, Event, HangUp, Log, Reached, Reply, Report, Send, SetTimer, TimerDue
+from node.protocol.server import Server
+
+EXIT_OK, EXIT_FAILED, EXIT_DISK, EXIT_PORT, EXIT_USAGE = 0, 1, 10, 14, 254
+
+
+def log(level: str, text: str) -> None:
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now)) + ",%03d" % (now % 1 * 1000)
+    sys.stderr.write("%s %-5s %s\n" % (stamp, level, text.replace("\n", " | ")))
+    sys.stderr.flush()
+
+
+class EventsFile:
+    """Appends whole lines; a last line that a crash has cut is removed first."""
+
+    def __init__(self, path: Optional[str]) -> None:
+        self._fd = -1
+        if path is not None:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            size = os.fstat(self._fd).st_size
+            tail = os.pread(self._fd, 1 << 16, max(0, size - (1 << 16)))
+            os.ftruncate(self._fd, size - len(tail) + tail.rfind(b"\n") + 1)
+
+    def write(self, f: str, value: Dict[str, Any]) -> None:
+        if self._fd >= 0:
+            line = json.dumps({"host_time": host_monotonic_ns(), "f": f, "value": value}, separators=(",", ":")) + "\n"
+            if os.write(self._fd, line.encode()) != len(line):  # the line is ASCII
+                raise OSError("events: short write, is the disk full?")
+
+
+class Agent:
+    def __init__(
+        self, config: Config, server_class: Type[Server], *, bug: str, events: EventsFile, journal: Optional[Journal]
+    ) -> None:
+        self.config = config
+        self.bug = bug
+        self.events = events
+        self.journal = journal
+        self.storage = Storage(config.data_dir, log)
+        self.durable = self.storage.load()
+        self.server = server_class(config, self.durable)
+        self.links = Links(config, self.tell, log)
+        self.client_port = ClientPort(self.server, self.tell, log)
+        self.ended: Optional[int] = None
+        self._end: Optional[asyncio.Future[None]] = None
+        self._timers: Dict[str, asyncio.TimerHandle] = {}
+        self._inbox: Deque[Event] = deque()
+        self._stepping = True  # until the core has started: a peer may dial as soon as we listen
+        self._now = 0
+
+    async def run(self) -> int:
+        """Serves until the end; the process's exit code."""
+        loop = asyncio.get_running_loop()
+        self._end = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, EXIT_OK, "signal %d" % number)
+        try:
+            await self.links.start()
+            await self.client_port.start()
+        except BindError as error:
+            self.stop(EXIT_PORT, str(error))
+        if self.ended is None:
+            self.begin()
+        await self._end
+        self.client_port.close()
+        self.links.close()
+        await asyncio.sleep(0)  # what is closing gets its turn
+        self.storage.close()
+        assert self.ended is not None
+        return self.ended
+
+    def begin(self) -> None:
+        value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}
+        self.events.write("started", value)
+        now = self.now()
+        try:
+            effects = self.server.start(now)
+            if self.journal is not None:
+                self.journal.start(
+                    now, effects, config=self.config, durable=self.durable, bug=self.bug, code=code_version()
+                )
+            self.perform(effects)
+            self.work_off()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
+            self.fail(error)
+        self._stepping = False
+
+    def stop(self, code: int, reason: str) -> None:
+        """Ends the process; no further effect is performed."""
+        if self.ended is None:
+            self.ended = code
+            log("INFO" if code == EXIT_OK else "ERROR", "stopping: %s" % reason)
+            self.events.write("stopped", {"how": "exit", "code": code, "reason": reason})
+            if self._end is not None:
+                self._end.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self.stop(EXIT_DISK, "a write failed: %s" % error)
+        else:
+            text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            self.stop(EXIT_FAILED, "the core failed: %s" % text)
+
+    # ---- events and effects --------------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        self._now = max(self._now, time.monotonic_ns())
+        return self._now
+
+    def tell(self, event: Event) -> None:
+        """Steps the core with `event`, after those that wait."""
+        self._inbox.append(event)
+        if self._stepping or self.ended is not None:
+            return
+        self._stepping = True
+        try:
+            self.work_off()
+        except Exception as error:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
+            self.fail(error)
+        self._stepping = False
+
+    def work_off(self) -> None:
+        while self._inbox and self.ended is None:
+            event = self._inbox.popleft()
+            now = self.now()
+            effects = self.server.step(now, event)
+            if self.journal is not None:
+                self.journal.step(now, event, effects)
+            self.perform(effects)
+        self.client_port.follow_server()
+
+    def perform(self, effects: List[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.links.send(effect)
+            elif isinstance(effect, SetTimer):
+                self.set_timer(effect)
+            elif isinstance(effect, HangUp):
+                self.links.hang_up(effect)
+            elif isinstance(effect, Dial):
+                self.links.dial(effect)
+            elif isinstance(effect, Reply):
+                self.client_port.reply(effect)
+            elif isinstance(effect, Report):
+                self.report(effect.value)
+            elif isinstance(effect, Log):
+                log(effect.level, effect.text)
+            elif not isinstance(effect, Reached):
+                self.storage.perform(effect)
+
+    def report(self, value: Dict[str, Any]) -> None:
+        self.events.write("state", value)
+        shown = {key: value[key] for key in value if key not in ("evidence", "reason")}
+        log("INFO", "%s: %s evidence %s" % (value.get("reason"), shown, value.get("evidence")))
+
+    def set_timer(self, effect: SetTimer) -> None:
+        old = self._timers.pop(effect.name, None)
+        if old is not None:
+            old.cancel()
+        if effect.due is not None:
+            loop = asyncio.get_running_loop()
+            self._timers[effect.name] = loop.call_at(effect.due / 1e9, self._timer_due, effect)
+
+    def _timer_due(self, effect: SetTimer) -> None:
+        assert effect.due is not None
+        if self.now() < effect.due:  # the loop's clock is a float, and may be early by its resolution
+            self.set_timer(effect)
+            return
+        del self._timers[effect.name]
+        self.tell(TimerDue(effect.name))
+
+
+def code_version() -> str:
+    """A digest of this program: of its archive, or of its source files."""
+    digest = hashlib.blake2b(digest_size=8)
+    archive = getattr(getattr(node, "__loader__", None), "archive", None)
+    folder = os.path.dirname(os.path.abspath(node.__file__))
+    sources = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if name.endswith(".py")]
+    files: List[str] = sorted(sources) if archive is None else [archive]
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def serve(config: Config, server_class: Type[Server], bug: str, paths: Tuple[Optional[str], Optional[str]]) -> int:
+    """Runs a server until it ends; `paths` are those of the events file and of the journal."""
+    events_path, journal_path = paths
+    journal = Journal(journal_path) if journal_path is not None else None
+    for key in sorted(config.other):
+        log("INFO", "zoo.cfg: %s is not known to this server, and ignored" % key)
+
+    async def main() -> int:
+        agent = Agent(config, server_class, bug=bug, events=EventsFile(events_path), journal=journal)
+        return await agent.run()
+
+    return asyncio.run(main())

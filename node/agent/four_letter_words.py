@@ -1,0 +1,140 @@
+"""Four-letter words: what a server says of itself in text, as ZooKeeper 3.8 prints it (protocol section 9).
+
+`clck`, which ZooKeeper does not have, is the server's own view of time: {"monotonic_ns": ..., "wall_ns": ...}.
+What this server does not count (watches, sizes of proposals) is printed as ZooKeeper prints it before it has any.
+Source: the commands of org.apache.zookeeper.server.command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
+
+from node.protocol.events import FOLLOWING, LEADING, STATE_NAMES
+from node.wire.frames import format_address
+
+if TYPE_CHECKING:
+    from node.agent.client_port import ClientPort
+
+VERSION = "3.8.0-onethrone, built on 2022-02-25 08:49 UTC"
+"""The ZooKeeper release whose behaviour this is, with its date, in the form that parsers of these words expect."""
+NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
+
+
+def answer(port: ClientPort, word: str) -> Optional[str]:
+    """The text that answers `word`; None if it is no four-letter word."""
+    words: Dict[str, Callable[[ClientPort], str]] = {
+        "ruok": lambda port: "imok",
+        "isro": lambda port: "rw" if port.server.serving else "null",
+        "conf": conf,
+        "srvr": srvr,
+        "stat": stat,
+        "mntr": mntr,
+        "clck": clck,
+    }
+    if word not in words:
+        return None
+    allowed = port.config.four_letter_words
+    if allowed is not None and word not in allowed:
+        return "%s is not executed because it is not in the whitelist.\n" % word
+    if not port.server.serving and word in ("srvr", "stat", "mntr"):
+        return NOT_SERVING
+    return words[word](port)
+
+
+def mode(port: ClientPort) -> str:
+    return {LEADING: "leader", FOLLOWING: "follower"}.get(port.server.role, "observer")
+
+
+def srvr(port: ClientPort) -> str:
+    return "Zookeeper version: %s\n%s" % (VERSION, _statistics(port))
+
+
+def stat(port: ClientPort) -> str:
+    lines = [" %s" % client.statistics() for client in port.clients]
+    return "Zookeeper version: %s\nClients:\n%s\n\n%s" % (VERSION, "\n".join(lines), _statistics(port))
+
+
+def _statistics(port: ClientPort) -> str:
+    took = port.latencies
+    lines = [
+        "Latency min/avg/max: %d/%.1f/%d" % (took.min_ms, took.average_ms, took.max_ms),
+        "Received: %d" % port.received,
+        "Sent: %d" % port.sent,
+        "Connections: %d" % len(port.clients),
+        "Outstanding: %d" % port.server.outstanding,
+        "Zxid: 0x%x" % port.processed_zxid,
+        "Mode: %s" % mode(port),
+        "Node count: %d" % len(port.server.database.nodes),
+    ]
+    if port.server.role == LEADING:
+        lines.append("Proposal sizes last/min/max: -1/-1/-1")
+    return "\n".join(lines) + "\n"
+
+
+def mntr(port: ClientPort) -> str:
+    server, nodes, took = port.server, port.server.database.nodes, port.latencies
+    values: List[Tuple[str, object]] = [
+        ("version", VERSION),
+        ("server_state", mode(port)),
+        ("peer_state", "%s - %s" % (STATE_NAMES[server.role].lower(), server.phase)),
+        ("quorum_size", len(port.config.voters)),
+        ("avg_latency", "%.4f" % took.average_ms),
+        ("max_latency", int(took.max_ms)),
+        ("min_latency", int(took.min_ms)),
+        ("packets_received", port.received),
+        ("packets_sent", port.sent),
+        ("num_alive_connections", len(port.clients)),
+        ("outstanding_requests", server.outstanding),
+        ("znode_count", len(nodes)),
+        ("watch_count", 0),
+        ("ephemerals_count", 0),
+        ("approximate_data_size", sum(len(path) + len(data) for path, data in nodes.items())),
+    ]
+    if port.led_since is not None:
+        values += [
+            ("learners", len(server.learners)),
+            ("synced_followers", server.synced_followers),
+            ("synced_non_voting_followers", 0),
+            ("synced_observers", server.synced_observers),
+            ("pending_syncs", sum(waits_for != "synced" for waits_for in server.learners.values())),
+            ("leader_uptime", int((asyncio.get_running_loop().time() - port.led_since) * 1000)),
+        ]
+    return "".join("zk_%s\t%s\n" % pair for pair in values)
+
+
+def conf(port: ClientPort) -> str:
+    config = port.config
+    me = config.member(config.sid)
+    assert me is not None
+    members = []
+    for m in config.members:
+        ports = "%s:%d:%s" % (format_address(m.quorum_address), m.election_port, m.role)
+        members.append(
+            "server.%d=%s%s" % (m.sid, ports, ";" + format_address(m.client) if m.client is not None else "")
+        )
+    lines = [
+        "clientPort=%d" % (config.client_address[1] if config.client_address is not None else -1),
+        "dataDir=%s/version-2" % config.data_dir,
+        "dataLogDir=%s/version-2" % config.data_dir,
+        "tickTime=%d" % config.tick_ms,
+        "minSessionTimeout=%d" % (2 * config.tick_ms),
+        "maxSessionTimeout=%d" % (20 * config.tick_ms),
+        "serverId=%d" % config.sid,
+        "initLimit=%d" % config.init_limit,
+        "syncLimit=%d" % config.sync_limit,
+        "electionAlg=3",
+        "electionPort=%d" % me.election_port,
+        "quorumPort=%d" % me.quorum_port,
+        "peerType=%d" % config.is_observer,
+        "membership: ",
+        *members,
+        "version=0",
+    ]
+    return "\n".join(lines)
+
+
+def clck(port: ClientPort) -> str:
+    return json.dumps({"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()}) + "\n"

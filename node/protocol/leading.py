@@ -1,0 +1,430 @@
+"""Leading: a promised epoch, a quorum with our history, transactions, and the end of it (Leader, LearnerHandler).
+
+The model (protocol sections 5.3 to 5.8).  A server that won an election is not a leader yet:
+
+1.  *Discovery.*  Learners tell which epoch they have accepted.  When they and we ourselves are a quorum, the new epoch
+    is one above all of theirs and ours; it is on our disk before anybody is told.
+2.  They promise it, and tell how good their history is (current epoch, last zxid).  If it is better than ours, that
+    learner is sent away.  When those who promised, and we, are a quorum, we are the *established* leader of the epoch:
+    any other that tries for it needs one server that has promised already, and each promises an epoch once.
+3.  *Synchronisation.*  Each learner gets what its history lacks, loses what it has too much, and then NEWLEADER.
+4.  *Broadcast.*  When a quorum has acknowledged NEWLEADER our history is committed, and service begins.
+    How that goes is told in `broadcast.py`.
+5.  Once a tick we count whom we heard from lately.  No quorum: we stop leading, and everybody looks for a leader.
+
+A voter counts once, whatever connections it has, and only members of the quorum count.
+
+Example, servers 1 and 3 of three, 3 elected, both at epoch 4:
+
+    FOLLOWERINFO(4)  ->  [StoreEpoch("acceptedEpoch", 5), Report, Send(LEADERINFO(5))]
+    ACKEPOCH(4, z)   ->  [StoreEpoch("currentEpoch", 5), Report(established), Send(DIFF), Send(NEWLEADER(5))]
+    ACK(5<<32)       ->  [Report(broadcast), Send(UPTODATE)]
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Set, Tuple
+
+from node.protocol.broadcast import (
+    ACKEPOCH_DUE,
+    LAST_COUNTER,
+    NEWLEADER_ACK_DUE,
+    QUORUM_DUE,
+    SYNCED,
+    Broadcast,
+    Leading,
+    LearnerHandler,
+)
+from node.protocol.core import BROADCAST, DISCOVERY, MS, SYNCHRONIZATION, epoch_of, zxid_of
+from node.protocol.events import (
+    ACK,
+    ACKEPOCH,
+    COMMIT,
+    DIFF,
+    FOLLOWERINFO,
+    LEADERINFO,
+    LEADING,
+    NEWLEADER,
+    PACKET_NAMES,
+    PING,
+    PROPOSAL,
+    REQUEST,
+    REVALIDATE,
+    SNAP,
+    TRUNC,
+    UPTODATE,
+    HangUp,
+    QuorumPacket,
+    Send,
+    SnapshotStream,
+)
+from node.wire import packets
+from node.wire.jute import WireError
+
+DISLOYAL_MS = 500
+"""A voter that is still LOOKING so long after it elected us (or a tick, if that is longer) has changed its mind."""
+MAX_LEARNERS = 256
+"""So many connections may be learners' before servers that are not in the configuration are turned away."""
+MAX_EPOCH = (1 << 31) - 2
+"""ACKEPOCH carries epochs in 32 bits."""
+
+
+class Leader(Broadcast):
+    # ---- discovery: the epoch (section 5.3) ------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        own = (self.current_epoch, self.database.last_zxid)
+        leading = self.leading = Leading(self.now, self.now + self.init_limit, own)
+        self.set_timer("leader", self.now + self.tick // 2)
+        self.hear_accepted_epoch(leading, self.sid, max(self.accepted_epoch, self.highest_accepted))
+        for conn, pending in list(self.pending.items()):
+            if pending.held is not None and self.leading is leading:
+                self.on_learner(leading, conn, pending.held)
+
+    def on_learner(self, leading: Leading, conn: int, packet: QuorumPacket) -> None:
+        """FOLLOWERINFO or OBSERVERINFO, the first packet on an accepted quorum connection."""
+        try:
+            info = packets.decode_learner_info(packet.data)
+        except WireError as error:
+            self.refuse(conn, str(error))
+            return
+        accepted = epoch_of(packet.zxid)
+        if info.protocol_version < packets.PROTOCOL_VERSION:
+            self.refuse(conn, "protocol version 0x%x of server %d is before 3.4" % (info.protocol_version, info.sid))
+        elif info.sid == self.sid:
+            self.refuse(conn, "a learner has our own server id %d" % info.sid)
+        elif info.config_version > 0:
+            self.refuse(conn, "Follower is ahead of the leader (has a later activated configuration)")
+        elif self.config.member(info.sid) is None and len(leading.handlers) >= MAX_LEARNERS:
+            self.refuse(conn, "too many learners that are not in the configuration")
+        elif not -1 <= accepted <= MAX_EPOCH:
+            self.refuse(conn, "accepted epoch %d of server %d leaves no room for another" % (accepted, info.sid))
+        else:
+            del self.pending[conn]
+            self.handle(leading, conn, LearnerHandler(info.sid, packet.type == FOLLOWERINFO, self.now), accepted)
+
+    def handle(self, leading: Leading, conn: int, handler: LearnerHandler, accepted: int) -> None:
+        for older in [c for c, h in leading.handlers.items() if h.sid == handler.sid]:
+            self.reached("learner-came-again")
+            self.close(leading, older, "server %d came again" % handler.sid)
+        leading.handlers[conn] = handler
+        leading.looking.discard(handler.sid)
+        if not leading.proposed:
+            self.hear_accepted_epoch(leading, handler.sid, accepted)
+        elif self.is_shut_out(leading, handler.sid, accepted):
+            self.reached("epoch-too-low-for-a-member")
+            self.highest_accepted = accepted
+            self.stop_leading(
+                "server %d has accepted epoch %d, and cannot follow us in epoch %d"
+                % (handler.sid, accepted, leading.epoch)
+            )
+        else:
+            self.send_leader_info(leading, conn)
+
+    def is_shut_out(self, leading: Leading, sid: int, accepted: int) -> bool:
+        """Has a member accepted an epoch above ours, of an attempt to lead that came to nothing?
+
+        It would refuse our epoch for as long as we lead.  ZooKeeper leaves it out in the cold; we elect again, once,
+        and the next epoch is above all that anybody has accepted.
+        """
+        return accepted > leading.epoch and self.config.member(sid) is not None
+
+    def hear_accepted_epoch(self, leading: Leading, sid: int, accepted: int) -> None:
+        """getEpochToPropose: one above whatever anybody has accepted; fixed when a quorum, and we, have told."""
+        if self.config.member(sid) is not None and accepted >= leading.epoch:
+            leading.epoch = self.epoch_above(accepted)
+        if sid in self.voters:
+            leading.electors.add(sid)
+        if self.is_complete(leading.electors):
+            self.propose_epoch(leading)
+
+    def epoch_above(self, accepted: int) -> int:
+        """Above, not equal (ZOOKEEPER-1343)."""
+        return accepted + 1
+
+    def is_complete(self, sids: Set[int]) -> bool:
+        """Both waits of discovery need a quorum with ourselves in it (ZOOKEEPER-1270)."""
+        return self.sid in sids and self.is_quorum(sids)
+
+    def propose_epoch(self, leading: Leading) -> None:
+        """On our disk before anybody is told (ZOOKEEPER-1291)."""
+        leading.proposed = True
+        leading.deadline = self.now + self.init_limit
+        self.store_accepted_epoch(leading.epoch)
+        self.report("a quorum told its accepted epochs; proposing %d" % leading.epoch)
+        for conn in leading.handlers:
+            self.send_leader_info(leading, conn)
+        self.hear_epoch_ack(leading, self.sid, *leading.own)
+
+    def send_leader_info(self, leading: Leading, conn: int) -> None:
+        data = packets.encode_int32(packets.PROTOCOL_VERSION)
+        self.out.append(Send(conn, QuorumPacket(LEADERINFO, zxid_of(leading.epoch, 0), data)))
+
+    # ---- discovery: the promises -----------------------------------------------------------------------------------
+
+    def on_ack_epoch(self, leading: Leading, conn: int, handler: LearnerHandler, packet: QuorumPacket) -> None:
+        if packet.type != ACKEPOCH:
+            self.close(leading, conn, "%s is not ACKEPOCH" % PACKET_NAMES.get(packet.type, packet.type))
+            return
+        epoch = packets.decode_int32(packet.data)
+        established = self.phase != DISCOVERY
+        if not established and epoch != -1 and self.is_ahead(leading, epoch, packet.zxid):
+            self.reached("follower-ahead")
+            self.close(leading, conn, "Follower is ahead of the leader, leader summary: %d, 0x%x" % leading.own)
+            return
+        handler.zxid = packet.zxid
+        handler.waits_for = QUORUM_DUE
+        if established:
+            self.synchronize(leading, conn, handler)
+        elif epoch == -1:
+            self.on_minus_one(leading, handler)
+        else:
+            self.hear_epoch_ack(leading, handler.sid, epoch, packet.zxid)
+
+    def is_ahead(self, leading: Leading, epoch: int, zxid: int) -> bool:
+        """Is a learner's history better than ours (StateSummary.isMoreRecentThan)?"""
+        return (epoch, zxid) > leading.own
+
+    def on_minus_one(self, leading: Leading, handler: LearnerHandler) -> None:
+        """It promised this epoch on a connection that was lost, and must not promise it twice.
+
+        ZooKeeper waits for others until initLimit ends.  If those who are here would be a quorum but for such servers,
+        we give up at once: everybody will promise the next epoch.
+        """
+        if handler.sid not in self.voters:
+            return
+        leading.minus_one.add(handler.sid)
+        here = {self.sid} | {h.sid for h in leading.handlers.values()}
+        if self.is_quorum(here) and not self.is_quorum(here - leading.minus_one):
+            self.reached("epoch-burnt")
+            self.stop_leading("epoch %d was promised before, by servers that we need" % leading.epoch)
+
+    def hear_epoch_ack(self, leading: Leading, sid: int, epoch: int, zxid: int) -> None:
+        """waitForEpochAck."""
+        if sid in self.voters and zxid != -1:
+            leading.epoch_acks[sid] = (epoch, zxid)
+        if self.is_complete(set(leading.epoch_acks)):
+            self.establish(leading)
+
+    def establish(self, leading: Leading) -> None:
+        self.store_current_epoch(leading.epoch)
+        self.phase = SYNCHRONIZATION
+        leading.deadline = self.now + self.init_limit
+        leading.newleader_acks.add(self.sid)
+        leading.committed = self.database.last_zxid
+        leading.last_proposed = max(leading.committed, zxid_of(leading.epoch, 0))
+        evidence = {
+            "votes": sorted(leading.epoch_acks),
+            "epoch_acks": {str(sid): list(ack) for sid, ack in sorted(leading.epoch_acks.items())},
+            "own": list(leading.own),
+            "electors": sorted(leading.electors),
+        }
+        self.report("a quorum promised epoch %d" % leading.epoch, evidence)
+        for conn, handler in leading.handlers.items():
+            if handler.waits_for == QUORUM_DUE:
+                self.synchronize(leading, conn, handler)
+        if self.is_quorum(leading.newleader_acks):
+            self.begin_service(leading)
+
+    # ---- synchronisation (section 5.5) -----------------------------------------------------------------------------
+
+    def synchronize(self, leading: Leading, conn: int, handler: LearnerHandler) -> None:
+        """Send what makes the learner's history ours, then NEWLEADER (syncFollower)."""
+        handler.heard_at = self.now
+        # What it acknowledged before may be cut off now and logged again; until then it does not count.
+        for outstanding in leading.outstanding.values():
+            outstanding.acks.discard(handler.sid)
+        kind, zxid = self.choose_sync(leading, handler.zxid)
+        self.send(conn, kind, zxid)
+        if kind == SNAP:
+            self.out.append(Send(conn, SnapshotStream(zxid, packets.encode_snapshot(self.database.nodes))))
+        elif kind == DIFF:
+            zxid = handler.zxid
+        for txn in self.database.after(zxid):
+            if txn.zxid <= leading.committed:
+                self.send(conn, PROPOSAL, txn.zxid, packets.encode_txn(txn))
+                self.send(conn, COMMIT, txn.zxid)
+            elif handler.follower:
+                self.send_proposal(conn, handler, txn, packets.encode_txn(txn))
+        handler.forwarding = True
+        handler.waits_for = NEWLEADER_ACK_DUE
+        self.send(conn, NEWLEADER, zxid_of(leading.epoch, 0), self.config_text.encode())
+
+    def choose_sync(self, leading: Leading, theirs: int) -> Tuple[int, int]:
+        """DIFF, TRUNC or SNAP, and its zxid, for a learner whose last zxid is `theirs` (the table of section 5.5).
+
+        A snapshot holds what is committed.  Before service begins that is less than our history: the rest follows it.
+        """
+        history, last = self.database, leading.committed
+        processed = leading.last_proposed if not leading.outstanding and self.phase == BROADCAST else last
+        if theirs in (last, processed):
+            return DIFF, theirs
+        epoch_start = theirs == zxid_of(epoch_of(theirs), 0)
+        if theirs > last:
+            return (SNAP, history.committed_zxid) if epoch_start else (TRUNC, last)
+        point = history.floor(theirs)
+        if point is None:
+            return SNAP, history.committed_zxid
+        if point == theirs or epoch_start:
+            return DIFF, last
+        if epoch_of(point) == epoch_of(theirs):
+            return TRUNC, point
+        return SNAP, history.committed_zxid
+
+    def on_newleader_ack(self, leading: Leading, conn: int, handler: LearnerHandler, packet: QuorumPacket) -> None:
+        if packet.type != ACK:
+            name = PACKET_NAMES.get(packet.type, packet.type)
+            self.close(leading, conn, "Next packet was supposed to be an ACK, but received packet: %s" % name)
+            return
+        handler.waits_for = SYNCED
+        if packet.zxid != zxid_of(leading.epoch, 0):
+            self.log("ERROR", "NEWLEADER ACK from sid: %d is from a different epoch" % handler.sid)
+        elif handler.sid in self.voters:
+            leading.newleader_acks.add(handler.sid)
+        if self.phase == BROADCAST:
+            self.bring_up_to_date(conn, handler)
+        elif self.is_quorum(leading.newleader_acks):
+            self.begin_service(leading)
+
+    def begin_service(self, leading: Leading) -> None:
+        """A quorum holds our history: it is committed, all of it."""
+        self.phase = BROADCAST
+        self.update_election_vote(leading.epoch)
+        self.database.commit(leading.committed)
+        evidence = {"newleader_acks": sorted(leading.newleader_acks)}
+        self.report("a quorum is synchronised; serving in epoch %d" % leading.epoch, evidence)
+        for conn, handler in leading.handlers.items():
+            if handler.waits_for == SYNCED:
+                self.bring_up_to_date(conn, handler)
+
+    def bring_up_to_date(self, conn: int, handler: LearnerHandler) -> None:
+        self.send(conn, UPTODATE, -1)
+        handler.up_to_date = True
+        handler.heard_at = self.now
+        # What it was sent before, it acknowledges from now on.
+        handler.unacked = dict.fromkeys(handler.unacked, self.now)
+        held, handler.held = handler.held, []
+        for packet in held:
+            self.out.append(Send(conn, packet))
+
+    # ---- packets of learners ---------------------------------------------------------------------------------------
+
+    def on_learner_packet(self, leading: Leading, conn: int, packet: QuorumPacket) -> None:
+        handler = leading.handlers[conn]
+        handler.heard_at = self.now
+        try:
+            if handler.waits_for == SYNCED:
+                self.on_synced_packet(leading, conn, handler, packet)
+            elif handler.waits_for == ACKEPOCH_DUE:
+                self.on_ack_epoch(leading, conn, handler, packet)
+            elif handler.waits_for == NEWLEADER_ACK_DUE:
+                self.on_newleader_ack(leading, conn, handler, packet)
+            else:
+                self.close(leading, conn, "%s before its time" % PACKET_NAMES.get(packet.type, packet.type))
+        except WireError as error:
+            self.close(leading, conn, str(error))
+
+    def on_synced_packet(self, leading: Leading, conn: int, handler: LearnerHandler, packet: QuorumPacket) -> None:
+        kind = packet.type
+        if kind == PING:
+            return
+        if kind == ACK:
+            if packet.zxid & LAST_COUNTER:
+                handler.unacked.pop(packet.zxid, None)
+                self.hear_ack(leading, handler.sid, packet.zxid)
+        elif kind == REQUEST and self.phase == BROADCAST:
+            self.on_request(leading, conn, packet)
+        elif kind == REVALIDATE:
+            # Sessions live with the server that the client is connected to: any of them is valid here.
+            self.send(conn, REVALIDATE, packet.zxid, (packet.data or b"")[:8] + b"\1")
+        else:
+            self.log("WARN", "unexpected quorum packet %s from %d" % (PACKET_NAMES.get(kind, kind), handler.sid))
+
+    # ---- who is still there (section 5.8) --------------------------------------------------------------------------
+
+    def on_leader_timer(self) -> None:
+        """Twice a tick: pings, silent learners, deadlines; and once a tick, the quorum."""
+        leading = self.leading
+        if leading is None:
+            return
+        self.set_timer("leader", self.now + self.tick // 2)
+        self.drop_silent_learners(leading)
+        ping = QuorumPacket(PING, leading.last_proposed, None)
+        for conn, handler in leading.handlers.items():
+            if handler.forwarding:
+                self.out.append(Send(conn, ping))
+        leading.half_ticks += 1
+        if self.phase != BROADCAST:
+            if leading.deadline <= self.now:
+                self.reached("no-quorum-in-time")
+                self.stop_leading(self.overdue(leading))
+        elif leading.half_ticks % 2 == 0:
+            self.check_quorum(leading)
+
+    def overdue(self, leading: Leading) -> str:
+        if self.phase == SYNCHRONIZATION:
+            sids = sorted(leading.newleader_acks)
+            return "Waiting for a quorum of followers, only synced with sids: %s" % sids
+        what = "epoch to be acked by quorum" if leading.proposed else "epoch from quorum"
+        return "Timeout while waiting for %s" % what
+
+    def drop_silent_learners(self, leading: Leading) -> None:
+        for conn, handler in list(leading.handlers.items()):
+            # Before UPTODATE a 3.8 learner answers no PING.
+            limit = self.sync_limit if handler.up_to_date else self.init_limit
+            if handler.heard_at + limit <= self.now and handler.waits_for != QUORUM_DUE:
+                self.reached("learner-silent")
+                self.close(leading, conn, "silent for %d ms" % ((self.now - handler.heard_at) // MS))
+            elif handler.up_to_date and self.owes_ack(handler):
+                self.reached("transaction-timeout")
+                self.close(leading, conn, "Closing connection to peer due to transaction timeout.")
+
+    def owes_ack(self, handler: LearnerHandler) -> bool:
+        oldest = next(iter(handler.unacked.values()), None)
+        return oldest is not None and oldest + self.sync_limit <= self.now
+
+    def check_quorum(self, leading: Leading) -> None:
+        synced = self.synced_servers(leading)
+        if not self.still_leads(synced):
+            self.reached("quorum-lost-while-leading")
+            reason = "Not sufficient followers synced, only synced with sids: %s" % sorted(synced)
+            self.stop_leading(reason, {"synced": sorted(synced)})
+
+    def still_leads(self, synced: Set[int]) -> bool:
+        """Without a quorum that we heard from lately, somebody else may lead by now."""
+        return self.is_quorum(synced)
+
+    def synced_servers(self, leading: Leading) -> Set[int]:
+        """We, and voters that we heard from in time.  A connection that has not said whose it is never counts."""
+        return {self.sid} | {h.sid for h in leading.handlers.values() if h.sid in self.voters}
+
+    def on_looking_while_leading(self, sid: int) -> None:
+        """A voter that is LOOKING long after it elected us will not follow (ZOOKEEPER-3109).
+
+        If there is no quorum without such voters, we elect again rather than wait for them until initLimit ends.
+        """
+        leading = self.leading
+        if leading is None or self.phase == BROADCAST:
+            return
+        if self.now - leading.started_at < max(DISLOYAL_MS * MS, self.tick):
+            return
+        if any(handler.sid == sid for handler in leading.handlers.values()):
+            return
+        leading.looking.add(sid)
+        if not self.is_quorum(self.voters - leading.looking):
+            self.reached("disloyal-voters")
+            self.stop_leading("Quit leading due to voter changed mind.", {"looking": sorted(leading.looking)})
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def stop_leading(self, reason: str, evidence: Optional[Dict[str, List[int]]] = None) -> None:
+        """Close all learners' connections, so that they look for a leader at once, and do so ourselves."""
+        leading = self.leading
+        if leading is None or self.role != LEADING:
+            return
+        for conn in leading.handlers:
+            self.out.append(HangUp(conn))
+        leading.handlers = {}
+        self.leading = None
+        self.set_timer("leader", None)
+        self.look_for_leader(reason, evidence)
