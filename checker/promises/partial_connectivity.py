@@ -5,7 +5,7 @@ ZooKeeper's protocol may elect there or may go round for ever.  How it fares is 
 
 A *partial window* is the time in which nobody is owed a leader (`Availability.majority` is None) and yet some fit
 voters that reach each other, directly or through others of them, over links that surely work both ways, hold a
-quorum.  It is
+quorum.  It is *empty* while no established leader has a quorum of voters that follow it in broadcast.
 
 A fault that is just beginning or ending (or whose fate is unknown) is in neither: nobody knows who hears whom then.
 

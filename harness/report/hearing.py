@@ -4,6 +4,7 @@ The history is fed to `checker.availability.Availability`, in the order of time;
 An *effect* is one of the world's atoms, `("drops", "n1", "n2")`: n1 hears nothing from n2.  Its level is 0 (not so),
 1 (perhaps: it was asked for, or its end was) or 2 (surely).  The *majority* is the one that is owed a leader, if
 there is one.
+
 Columns, for the page:
 
     atoms   [["drops", 0, 1], ["paused", 3], ...]     hosts by their places

@@ -4,7 +4,8 @@ The steps.  What the run was stands in its folder (`harness.simulator.source_run
 its own world; of a run on hosts only the schedule is known, so worlds are searched for one in which it breaks the
 same promise. From there on it is a search for smaller cases (`harness.shrink.search`), until nothing smaller fails,
 the budget is spent, or somebody interrupts it.  What is left becomes an ordinary run's folder, with `story.txt` and a
-test beside it."""
+test beside it.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ The model is the conductor's (`harness.runs.conductor`): a fault that is due is 
 ensemble at that instant, written as `invoke`, carried out on each host a little later (each host at its own instant),
 and written as `ok` when it is in effect on all of them; and in the same way when it is over.  The rules are the
 injector's:
+
 1.  What two faults hold is given back when the last of them is over.
 2.  A host that dies (`host-kill`) is cut off before its server is gone, so nobody is told.
 3.  A server that is started while a fault pauses it begins when that is over.

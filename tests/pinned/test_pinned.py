@@ -41,9 +41,9 @@ import pytest
 from checker.history import HistoryError
 from checker.verdict import check
 from harness.report.build import build as report_data
-from harness.shrink.kept import load as load_case
+from harness.shrink.case_file import load as load_case
 from harness.simulator.knobs import draw as draw_knobs
-from harness.simulator.run import Settings, SimulatedRun, drawn_for, simulate
+from harness.simulator.run import SimulatedRun, SimulatorSettings, drawn_for, simulate
 from nemesis.storm import draw as draw_schedule
 from node.bugs import names as bug_names
 
@@ -57,14 +57,14 @@ SHOWN_MAX = 40
 Digests = dict[str, str]
 
 GROUPS = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
-ENSEMBLES: dict[str, tuple[int, Settings]] = {
-    "3 servers": (3, Settings()),
-    "5 servers": (5, Settings()),
-    "9 servers": (9, Settings()),
-    "7 servers, 2 of them observers": (7, Settings(observers=2)),
-    "9 servers in 3 groups": (9, Settings(groups=GROUPS)),
-    "9 servers in 3 weighted groups": (9, Settings(groups=GROUPS, weights={1: 3, 4: 0, 8: 2})),
-    "5 servers with a tick of 100 ms": (5, Settings(tick_ms=100, max_notification_interval_ms=500)),
+ENSEMBLES: dict[str, tuple[int, SimulatorSettings]] = {
+    "3 servers": (3, SimulatorSettings()),
+    "5 servers": (5, SimulatorSettings()),
+    "9 servers": (9, SimulatorSettings()),
+    "7 servers, 2 of them observers": (7, SimulatorSettings(observers=2)),
+    "9 servers in 3 groups": (9, SimulatorSettings(groups=GROUPS)),
+    "9 servers in 3 weighted groups": (9, SimulatorSettings(groups=GROUPS, weights={1: 3, 4: 0, 8: 2})),
+    "5 servers with a tick of 100 ms": (5, SimulatorSettings(tick_ms=100, max_notification_interval_ms=500)),
 }
 SEEDS_OF_ENSEMBLES = (1, 2, 3)
 
@@ -186,7 +186,7 @@ def knobs() -> Digests:
     digests: Digests = {}
     for seed in SEEDS_OF_KNOBS:
         drawn = draw_knobs(seed)
-        schedule, settings = drawn_for(seed, 5, Settings(), drawn)
+        schedule, settings = drawn_for(seed, 5, SimulatorSettings(), drawn)
         digests |= prefixed(
             f"seed {seed:02}",
             {
