@@ -42,10 +42,14 @@ from harness.plan.schema import (
 )
 from harness.simulator import ensembles
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import SimulatorSettings, drawn, run_value
+from harness.simulator.run import drawn, run_value
+from harness.simulator.simulated_run import SimulatorSettings
 from nemesis.faults import KINDS
 from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
+
+PLAN = "campaign.toml"
+"""The plan in a campaign's folder."""
 
 HOSTS, SIMULATOR = "hosts", "simulator"
 WORLDS = (HOSTS, SIMULATOR)

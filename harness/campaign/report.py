@@ -24,10 +24,10 @@ from markupsafe import Markup
 from harness.campaign import coverage, figures, junit
 from harness.campaign.coverage import Coverage, Lengths
 from harness.campaign.figures import Night
-from harness.campaign.plan import HOSTS, SIMULATOR, WORLDS, CampaignPlan, simulated
+from harness.campaign.plan import HOSTS, PLAN, SIMULATOR, WORLDS, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
+from harness.campaign.seeds import knobs_of
 from harness.campaign.tally import Counted
-from harness.campaign.work import PLAN, knobs_of
 from harness.report.columns import visible
 from harness.report.page import lasting, short
 from harness.results.rerun import rerun_command
@@ -213,18 +213,18 @@ def _again(campaign: Path, plan: CampaignPlan, stretch: coverage.CoverageStretch
     """The command that repeats a simulated run; what the command needs of it is put into a folder of the campaign."""
     if not stretch.setting:
         return ""
-    from harness.simulator import keeping
+    from harness.simulator.inputs import INPUTS, Inputs
     from harness.simulator.run import drawn_for
 
     folder = campaign / "slowest" / str(stretch.seed)
-    if not (folder / keeping.INPUTS).exists():
+    if not (folder / INPUTS).exists():
         knobs = knobs_of(plan, stretch.mix, stretch.seed)
         settings = simulated(plan, plan.setting(stretch.setting), stretch.servers)
         schedule, settings = drawn_for(stretch.seed, stretch.servers, settings, knobs)
         folder.mkdir(parents=True, exist_ok=True)
         schedule.save(folder / "schedule.json")
-        inputs = keeping.Inputs(stretch.seed, stretch.servers, "", settings, knobs)
-        _put(folder / keeping.INPUTS, msgspec.json.encode(inputs) + b"\n")
+        inputs = Inputs(stretch.seed, stretch.servers, "", settings, knobs)
+        _put(folder / INPUTS, msgspec.json.encode(inputs) + b"\n")
     return rerun_command(folder)
 
 

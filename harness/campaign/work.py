@@ -27,7 +27,6 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,13 +37,11 @@ from harness.campaign import coverage, signature
 from harness.campaign import outcome as outcomes
 from harness.campaign.journal import Job
 from harness.campaign.outcome import CountedOutcome, Failure, Trouble
-from harness.campaign.plan import CampaignPlan, simulated
+from harness.campaign.plan import PLAN, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
+from harness.campaign.seeds import knobs_of
 
-if TYPE_CHECKING:
-    from harness.simulator.knobs import Knobs
-
-PLAN, SPEC, SEEDS = "campaign.toml", "job.json", "seeds.jsonl"
+SPEC, SEEDS = "job.json", "seeds.jsonl"
 TRIES = 2
 _PR_SET_PDEATHSIG = 1
 
@@ -206,14 +203,6 @@ def _counted(ops: list[Op], job: Job, seed: int) -> coverage.Coverage:
         stretch.run, stretch.seed = f"seed {seed}", seed
         stretch.setting, stretch.mix, stretch.servers = job.setting, job.mix, job.servers
     return found
-
-
-def knobs_of(plan: CampaignPlan, mix: str, seed: int) -> Knobs:
-    """Those that a seed of the campaign is simulated with."""
-    from harness.simulator import knobs as worlds
-
-    knobs = worlds.draw(seed)
-    return msgspec.structs.replace(knobs, kinds=plan.mixes[mix]) if plan.mixes[mix] else knobs
 
 
 # ---- a run on hosts --------------------------------------------------------------------------------------------------

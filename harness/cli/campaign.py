@@ -15,8 +15,8 @@ from harness import UsageError
 from harness.campaign import journal
 from harness.campaign import plan as plans
 from harness.campaign.controller import Controller
+from harness.campaign.plan import PLAN
 from harness.campaign.tally import Tally, add_up
-from harness.campaign.work import PLAN
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 DEFAULT = Path("campaign.toml")

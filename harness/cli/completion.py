@@ -14,6 +14,11 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from harness import UsageError
+
+VARIABLE = "_ONETHRONE_COMPLETE"
+"""Set by a shell that asks for completions."""
+
 RUNS_MAX = 40
 FOLDERS_MAX = 2000
 """No more folders are looked at: results on a slow disk must not hold a shell up."""
@@ -30,7 +35,8 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(_INSTALL)))
 @click.option("--install", is_flag=True, help="Write it where the shell looks for it, and say where that is.")
-def completion(shell: str, install: bool) -> None:
+@click.pass_context
+def completion(ctx: click.Context, shell: str, install: bool) -> None:
     """Print what lets SHELL complete commands, options and values.
 
     \b
@@ -41,13 +47,10 @@ def completion(shell: str, install: bool) -> None:
 
     What is installed for bash works where the package bash-completion does.
     """
-    from harness import UsageError
-    from harness.cli.onethrone import VARIABLE, onethrone
-
     made = get_completion_class(shell)
     assert made is not None
     # click's script for fish splits at every comma; ours in `--kinds kill,pause` belong to the value.
-    text = made(onethrone, {}, "onethrone", VARIABLE).source().replace('split ","', 'split --max 1 ","')
+    text = made(ctx.find_root().command, {}, "onethrone", VARIABLE).source().replace('split ","', 'split --max 1 ","')
     if not install:
         click.echo(text)
         return

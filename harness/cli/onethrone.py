@@ -16,11 +16,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from harness import HarnessError, UsageError
+from harness.cli.completion import VARIABLE, teach
 
 VALID, INVALID, UNKNOWN, WRONG_USAGE, HARNESS_FAILED = 0, 1, 2, 254, 255
-
-VARIABLE = "_ONETHRONE_COMPLETE"
-"""Set by a shell that asks for completions."""
 
 _COMMANDS = {
     "run": ("harness.cli.run", "run", "Torment an ensemble on hosts, and judge it."),
@@ -53,8 +51,6 @@ class _Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         _name_values(command)
         if VARIABLE in os.environ:
-            from harness.cli.completion import teach
-
             teach(command)
         return command
 

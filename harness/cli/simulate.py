@@ -20,7 +20,8 @@ from harness.plan.durations import duration_s
 from harness.results import folder as folders
 from harness.simulator import ensembles
 from harness.simulator.catalogue import SIZES, Found, find, search
-from harness.simulator.run import SimulatedRun, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatedRun
 from harness.simulator.source_run import Given
 from harness.simulator.source_run import given as given_by
 from harness.simulator.sweep import LISTED_MAX, Sweep, SweepSpec, SweepTally, wilson
@@ -216,7 +217,7 @@ class _Keeper:
         return run, folder.path
 
     def command(self, seed: int) -> str:
-        from harness.simulator.keeping import command
+        from harness.simulator.repeat import command
 
         spec, given = self.spec, self._given
         return command(seed, spec.servers, spec.bug, spec.settings, self._schedule_path, given.settings, given.bug)

@@ -18,7 +18,8 @@ import msgspec
 
 from harness import UsageError
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import SimulatedRun, SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 from nemesis.schedule import Schedule, ScheduleError
 from nemesis.schedule import parse as parse_schedule
 

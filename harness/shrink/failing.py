@@ -22,7 +22,8 @@ from typing import NamedTuple
 from checker.promises.base import Valid, Violation
 from checker.verdict import NO_FAULT
 from harness.shrink.search import BudgetSpent, Case, Seeds
-from harness.simulator.run import SimulatedRun, SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 from harness.simulator.worker import make_processes
 
 SEEDS = 2

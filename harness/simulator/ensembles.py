@@ -6,7 +6,7 @@ import re
 
 from harness import UsageError
 from harness.plan import schema as plans
-from harness.simulator.run import SimulatorSettings
+from harness.simulator.simulated_run import SimulatorSettings
 
 MIN_PARTICIPANTS = 3
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import msgspec
 
 from checker import vocabulary
 from checker.history import History, Op
-from checker.promises.base import Valid
 from checker.promises.convergence import bound_ns
 from checker.verdict import Checking, Verdict
 from harness.runs.observer import Observer
@@ -29,6 +27,7 @@ from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
 from harness.simulator.nemesis import SimulatedNemesis
 from harness.simulator.recorder import MemoryRecorder
+from harness.simulator.simulated_run import NAME, SimulatedRun, SimulatorSettings
 from harness.simulator.world import Overrun, World
 from nemesis import storm
 from nemesis.schedule import Schedule
@@ -37,67 +36,11 @@ from node.config import OBSERVER, PARTICIPANT, SNAP_COUNT, Config, Member
 from node.protocol.server import Server
 
 SCHEMA = 1
-DURATION_S = 60.0
 START_S, READ_S = 30.0, 30.0
 """Bounds of what comes before and after the schedule, in simulated seconds."""
 
-NAME = "simulated"
 ABILITIES = (storm.NFT, storm.TBF, storm.FAKETIME, storm.NETEM)
 """A simulated host can do everything."""
-
-
-class SimulatorSettings(msgspec.Struct, frozen=True):
-    """An ensemble's settings, those of a lab's by default."""
-
-    tick_ms: int = 500
-    init_limit: int = 4
-    sync_limit: int = 2
-    max_notification_interval_ms: int = 1000
-    observers: int = 0
-    """How many servers, the last ones, are observers."""
-    duration_s: float = DURATION_S
-    """The length of a schedule that is drawn."""
-    groups: tuple[tuple[int, ...], ...] = ()
-    """Hierarchical quorums: each group's sids, every participant in one of them; empty is majority quorums."""
-    weights: dict[int, int] = {}
-    """In hierarchical quorums: a server's weight, 1 where it is not named."""
-    swarm: bool = True
-    """Whether a seed whose schedule is drawn for the correct server may turn some of the servers into observers."""
-
-
-@dataclass(frozen=True)
-class SimulatedRun:
-    """How a simulated run ended."""
-
-    seed: int
-    servers: int
-    bug: str
-    knobs: Knobs
-    schedule: Schedule
-    verdict: Verdict
-    settings: SimulatorSettings
-    """As they were: with the seed's own observers."""
-    ops: list[Op] = field(repr=False)
-    history: MemoryRecorder = field(repr=False)
-    reached: dict[str, int]
-    """Coverage marks that were reached, and how often."""
-    failures: list[str]
-    """Cores that raised, and disks that did not load."""
-    seconds: float
-    """Simulated."""
-    messages: int
-    """Delivered between servers."""
-    steps: int
-    """Of all cores."""
-
-    @property
-    def valid(self) -> Valid:
-        return self.verdict.valid
-
-    @property
-    def broken(self) -> list[str]:
-        """The promises that were broken."""
-        return [result.name for result in self.verdict.results if result.judged and result.valid is False]
 
 
 class _Quiet:
@@ -158,7 +101,7 @@ def simulate(
         steps=world.steps,
     )
     if keep is not None:
-        from harness.simulator.keeping import write
+        from harness.simulator.keeping import write  # and with it the report: 0.1 s that most runs can do without
 
         write(result, keep)
     return result

@@ -13,9 +13,9 @@ import msgspec
 
 from harness import UsageError
 from harness.simulator import ensembles
-from harness.simulator.keeping import Inputs
+from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import SimulatorSettings
+from harness.simulator.simulated_run import SimulatorSettings
 from nemesis import schedule as schedules
 from nemesis.schedule import Schedule, ScheduleError
 

@@ -35,7 +35,8 @@ from typing import Any, NamedTuple
 
 from checker.promises.base import Valid
 from checker.verdict import combine
-from harness.simulator.run import SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatorSettings
 from harness.simulator.worker import make_processes
 from nemesis.schedule import Schedule
 

@@ -25,7 +25,8 @@ import msgspec
 from checker.history import Op, encode
 from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import SimulatedRun, SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 
 STRETCH_S = 600
 REQUESTS_PER_S = 10.0

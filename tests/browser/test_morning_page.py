@@ -15,10 +15,9 @@ from harness.campaign import report
 from harness.campaign.coverage import Coverage, CoverageStretch, Lengths
 from harness.campaign.journal import CampaignJournal, Job
 from harness.campaign.outcome import CountedOutcome, Failure, Trouble
-from harness.campaign.plan import SIMULATOR, CampaignPlan
+from harness.campaign.plan import PLAN, SIMULATOR, CampaignPlan
 from harness.campaign.signature import Signature
 from harness.campaign.tally import Counted
-from harness.campaign.work import PLAN
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u202e"
 REAL = Signature("unique-leader", "epoch N has two established leaders: HOST", "onethrone")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from harness.simulator.run import SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatorSettings
 from tests.browser.conftest import Open
 from tests.browser.stories import a_minute
 from tests.browser.test_report_page import VALID, invalid, lane_point, view

@@ -23,7 +23,8 @@ from harness.cli.export import export
 from harness.export.edn import edn, value
 from harness.export.perfetto import perfetto
 from harness.replay.messages import Exchange, exchange
-from harness.simulator.run import SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatorSettings
 from tests.checker.story import Story, cut, good
 
 HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("[!m]*.jsonl"))

@@ -13,7 +13,8 @@ from harness import UsageError
 from harness.replay import messages
 from harness.replay.messages import Exchange, Message, exchange
 from harness.simulator.network import Network, Pipe
-from harness.simulator.run import SimulatorSettings, simulate
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatorSettings
 from harness.simulator.world import World
 from node.agent.journal import Journal
 from node.protocol import describe

@@ -19,7 +19,8 @@ from harness import UsageError
 from harness.cli.onethrone import main
 from harness.shrink import NotReproduced, Shrunk, shrink
 from harness.shrink.narrative import story
-from harness.simulator.run import SimulatorSettings, judge, simulate
+from harness.simulator.run import judge, simulate
+from harness.simulator.simulated_run import SimulatorSettings
 from nemesis import schedule as schedules
 
 BUG, PROMISE, SEED = "forgets-epoch", "epochs", 2

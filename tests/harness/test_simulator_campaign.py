@@ -18,7 +18,7 @@ import pytest
 
 from checker.promises.base import Valid
 from harness.simulator import sweep
-from harness.simulator.run import SimulatorSettings
+from harness.simulator.simulated_run import SimulatorSettings
 from harness.simulator.sweep import (
     BATCH,
     Batch,

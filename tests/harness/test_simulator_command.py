@@ -17,9 +17,9 @@ import pytest
 
 from harness.cli.onethrone import main
 from harness.plan.schema import EnsemblePlan, HostsPlan, Plan
-from harness.simulator.keeping import Inputs
+from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import Knobs
-from harness.simulator.run import SimulatorSettings
+from harness.simulator.simulated_run import SimulatorSettings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 

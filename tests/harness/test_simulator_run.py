@@ -13,9 +13,10 @@ import pytest
 
 from checker.verdict import check
 from harness.simulator import knobs as seeds
-from harness.simulator.keeping import Inputs
+from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import THRONE_TAKING, Knobs
-from harness.simulator.run import SimulatedRun, SimulatorSettings, drawn, run_value, simulate
+from harness.simulator.run import drawn, run_value, simulate
+from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 from node.protocol.events import Notification

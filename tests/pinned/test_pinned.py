@@ -43,7 +43,8 @@ from checker.verdict import check
 from harness.report.build import build as report_data
 from harness.shrink.case_file import load as load_case
 from harness.simulator.knobs import draw as draw_knobs
-from harness.simulator.run import SimulatedRun, SimulatorSettings, drawn_for, simulate
+from harness.simulator.run import drawn_for, simulate
+from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 from nemesis.storm import draw as draw_schedule
 from node.bugs import names as bug_names
 
