@@ -261,6 +261,7 @@ def test_a_campaign_that_was_killed_under_0_1_goes_on_where_it_was(tmp_path: Pat
     results = unpacked(tmp_path)
     campaign = one(results, "seeds/2*")
     then = read(campaign / "summary.json")
+    assert [*campaign.rglob("seeds.jsonl")]
     onethrone("campaign", "--resume", "--results", results, "--for", "3s", "--quiet", code=1)
     now = read(campaign / "summary.json")
     found = now["runs"]["simulator"]
@@ -270,6 +271,7 @@ def test_a_campaign_that_was_killed_under_0_1_goes_on_where_it_was(tmp_path: Pat
     assert now["canary"] == then["canary"]
     assert [group["id"] for group in now["groups"]][:2] == ["g1", "g2"]
     assert now["sessions"] == then["sessions"] + 1
+    assert not [*campaign.rglob("seeds.jsonl")]  # the old batch's, which was read and is done
 
 
 def test_a_campaigns_plan_of_0_1_is_begun_anew(tmp_path: Path) -> None:
