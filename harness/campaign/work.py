@@ -40,6 +40,7 @@ from harness.campaign.outcome import CountedOutcome, Failure, Trouble
 from harness.campaign.plan import PLAN, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 from harness.campaign.seeds import knobs_of
+from harness.results import verdict_file
 
 SPEC, SEEDS = "job.json", "seeds.jsonl"
 TRIES = 2
@@ -258,7 +259,7 @@ def _of_history(run: Path, plan: CampaignPlan, job: Job, how: str, trouble: Trou
         from harness.report import write_report
         from harness.results.rerun import rerun_command
 
-        (run / "results.json").write_text(verdict.to_json(), encoding="utf-8")
+        verdict_file.write(verdict, run / "results.json")
         write_report(run, verdict, run / "report.html", rerun_command(run))
 
 

@@ -12,6 +12,7 @@ import click
 from checker.history import HistoryError
 from checker.promises.base import Result, Valid
 from checker.verdict import Verdict, check
+from harness.results import verdict_file
 
 EXIT_CODES: dict[Valid, int] = {True: 0, False: 1, "unknown": 2}
 EXIT_USAGE = 254
@@ -38,7 +39,7 @@ def command(path: str, as_json: bool) -> None:
     except HistoryError as error:
         click.echo(f"onethrone check: {error}", err=True)
         sys.exit(EXIT_USAGE)
-    click.echo(verdict.to_json() if as_json else render(verdict), nl=False)
+    click.echo(verdict_file.text(verdict) if as_json else render(verdict), nl=False)
     sys.exit(exit_code(verdict))
 
 

@@ -78,12 +78,27 @@ def _name_values(command: click.Command) -> None:
                 param.metavar = _METAVARS.get(param.type.name)
 
 
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from harness.results import version
+
+        click.echo(f"onethrone {version.full()}")
+        ctx.exit()
+
+
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "auto_envvar_prefix": "ONETHRONE"},
     epilog="Exit codes: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.",
 )
-@click.version_option(package_name="onethrone")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def onethrone() -> None:
     """Break a cluster's leader election on purpose, and prove from the history what held.
 

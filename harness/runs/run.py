@@ -41,6 +41,7 @@ from harness.hosts.cluster import Cluster, cluster
 from harness.plan.schema import Plan, host_names
 from harness.report import write_report
 from harness.results import folder as folders
+from harness.results import verdict_file
 from harness.results.folder import RunFolder
 from harness.results.recorder import Recorder
 from harness.results.rerun import rerun_command
@@ -130,7 +131,7 @@ def judge(folder: RunFolder, progress: Progress, failure: str = "") -> RunOutcom
     progress.say("checking the history")
     verdict = check(folder.history)
     try:
-        folder.verdict.write_text(verdict.to_json(), encoding="utf-8")
+        verdict_file.write(verdict, folder.verdict)
         write_report(folder.path, verdict, folder.report, rerun_command(folder.path))
     except OSError as error:
         raise HarnessError(

@@ -21,18 +21,18 @@ from __future__ import annotations
 
 import os
 
-from harness.shrink.kept import parse
+from onethrone_testing import failing_case
 
 BUG = os.environ.get("{variable}", "{bug}")
 
-CASE = parse(
+CASE = failing_case(
     r\'\'\'{case}\'\'\'
 )
 
 
 def test_{name}_is_kept() -> None:
     run = CASE.run(bug="" if BUG == "none" else BUG)
-    assert "{promise}" not in run.broken, run.verdict.summary
+    assert "{promise}" not in run.broken, run.summary
 '''
 
 

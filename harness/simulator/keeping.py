@@ -8,6 +8,7 @@ import msgspec
 
 from harness.plan.schema import EnsemblePlan, HostsPlan, NemesisPlan, Plan, TimePlan
 from harness.report import write_report
+from harness.results import verdict_file
 from harness.results.rerun import rerun_command
 from harness.simulator.inputs import INPUTS, Inputs
 from harness.simulator.simulated_run import NAME, SimulatedRun
@@ -18,7 +19,7 @@ def write(run: SimulatedRun, folder: Path) -> None:
     (folder / "plan.toml").write_text(plan_of(run).to_toml(), encoding="utf-8")
     run.schedule.save(folder / "schedule.json")
     (folder / "history.jsonl").write_bytes(run.history.encoded())
-    (folder / "results.json").write_text(run.verdict.to_json(), encoding="utf-8")
+    verdict_file.write(run.verdict, folder / "results.json")
     inputs = Inputs(run.seed, run.servers, run.bug, run.settings, run.knobs)
     (folder / INPUTS).write_bytes(msgspec.json.format(msgspec.json.encode(inputs), indent=1) + b"\n")
     write_report(folder, run.verdict, folder / "report.html", rerun_command(folder))
