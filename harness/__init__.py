@@ -13,8 +13,6 @@ class UsageError(Exception):
     `what` says what is wrong, `where` names the file, line or field, `remedy` says what to do.
     """
 
-    exit_code = 254
-
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         self.what = what
         self.where = where
@@ -28,8 +26,6 @@ class UsageError(Exception):
 
 class HarnessError(Exception):
     """The harness itself failed; this is no verdict on the system under test.  The command exits with 255."""
-
-    exit_code = 255
 
     def __init__(self, what: str, *, remedy: str = "") -> None:
         self.what = what

@@ -43,6 +43,7 @@ from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan
 from harness.campaign.tally import DONE, Open, Tally, number
 from harness.campaign.watch import RunWatch, SeedsWatch
 from harness.campaign.work import SEEDS, SPEC, WorkSpec, run_folder
+from harness.results import exits
 
 LOOK_S = 0.1
 ALIVE_S = 30.0
@@ -222,7 +223,11 @@ class Controller:
             if judge or (open_.ended and job.kind == "hosts"):
                 place.judging = True
                 how = (
-                    "cut" if open_.why == INTERRUPTED else "whole" if open_.code in (0, 1, 2) and not open_.why else ""
+                    "cut"
+                    if open_.why == INTERRUPTED
+                    else "whole"
+                    if open_.code in exits.JUDGED and not open_.why
+                    else ""
                 )
                 why = open_.why or (
                     "" if how else follow.last_words(folder / "log") or f"it ended with code {open_.code}"
@@ -242,7 +247,11 @@ class Controller:
             if self._full:
                 place.open = None  # it is planned: the next session takes it up
                 return
-            open_.ended, open_.code, open_.why = True, 255, f"no process could be started: {error.strerror}"
+            open_.ended, open_.code, open_.why = (
+                True,
+                exits.HARNESS_FAILED,
+                f"no process could be started: {error.strerror}",
+            )
             self._count_or_keep(place, CountedOutcome(unknown=1, harness=[self._trouble(job, open_.why)]))
             return
         if place.judging:

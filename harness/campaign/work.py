@@ -40,7 +40,7 @@ from harness.campaign.outcome import CountedOutcome, Failure, Trouble
 from harness.campaign.plan import PLAN, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 from harness.campaign.seeds import knobs_of
-from harness.results import verdict_file
+from harness.results import exits, verdict_file
 
 SPEC, SEEDS = "job.json", "seeds.jsonl"
 TRIES = 2
@@ -89,7 +89,7 @@ def _end_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
-        sys.exit(255)  # it was gone before the kernel knew
+        sys.exit(exits.HARNESS_FAILED)  # it was gone before the kernel knew
 
 
 # ---- a batch of seeds ------------------------------------------------------------------------------------------------

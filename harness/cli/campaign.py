@@ -17,8 +17,8 @@ from harness.campaign import plan as plans
 from harness.campaign.controller import Controller
 from harness.campaign.plan import PLAN
 from harness.campaign.tally import Tally, add_up
+from harness.results import exits
 
-EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 DEFAULT = Path("campaign.toml")
 
 
@@ -100,7 +100,7 @@ def _carry_out(folder: Path, plan: plans.CampaignPlan, length_s: float, as_json:
                 f"  {group.id}{planted}  {group.failure.signature.promise}, {runs} runs: {group.failure.message}"
             )
         click.echo(result["report"])
-    return EXIT_CODES[tally.valid]
+    return exits.of(tally.valid)
 
 
 def _result(folder: Path, tally: Tally) -> dict[str, Any]:

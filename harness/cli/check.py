@@ -12,18 +12,11 @@ import click
 from checker.history import HistoryError
 from checker.promises.base import Result, Valid
 from checker.verdict import Verdict, check
-from harness.results import verdict_file
-
-EXIT_CODES: dict[Valid, int] = {True: 0, False: 1, "unknown": 2}
-EXIT_USAGE = 254
+from harness.results import exits, verdict_file
 
 WORDS: dict[Valid, str] = {True: "valid", False: "INVALID", "unknown": "unknown"}
 
 VIOLATIONS_SHOWN = 10
-
-
-def exit_code(verdict: Verdict) -> int:
-    return EXIT_CODES[verdict.valid]
 
 
 @click.command("check")
@@ -38,9 +31,9 @@ def command(path: str, as_json: bool) -> None:
         verdict = check(path)
     except HistoryError as error:
         click.echo(f"onethrone check: {error}", err=True)
-        sys.exit(EXIT_USAGE)
+        sys.exit(exits.WRONG_INPUT)
     click.echo(verdict_file.text(verdict) if as_json else render(verdict), nl=False)
-    sys.exit(exit_code(verdict))
+    sys.exit(exits.of(verdict.valid))
 
 
 def render(verdict: Verdict) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from harness import UsageError
+from harness.results import exits
 
 
 @click.group()
@@ -24,7 +25,7 @@ def hosts() -> None:
 @click.option("--accept-new", is_flag=True, help="Write unknown host keys down instead of refusing them.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def check(words: str | None, ssh_config: Path | None, accept_new: bool, as_json: bool) -> int:
-    """Look at each host, from TCP to what its kernel can do; 255 when one of them is unusable.
+    """Look at each host, from TCP to what its kernel can do; 254 when one of them is unusable.
 
     \b
       onethrone hosts check -F ssh_config
@@ -51,4 +52,4 @@ def check(words: str | None, ssh_config: Path | None, accept_new: bool, as_json:
         click.echo(json.dumps({"hosts": [asdict(report) | {"usable": report.usable} for report in reports]}))
     else:
         click.echo(render(reports))
-    return 0 if all(report.usable for report in reports) else 255
+    return 0 if all(report.usable for report in reports) else exits.WRONG_INPUT

@@ -1,6 +1,5 @@
 """The command `onethrone`.
 
-Exit codes are Jepsen's: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.
 Sub-commands are imported when they are called: `--help` must not wait for paramiko and networkx (0.3 s).
 """
 
@@ -17,8 +16,8 @@ from click.shell_completion import CompletionItem
 
 from harness import HarnessError, UsageError
 from harness.cli.completion import VARIABLE, teach
-
-VALID, INVALID, UNKNOWN, WRONG_USAGE, HARNESS_FAILED = 0, 1, 2, 254, 255
+from harness.results import exits
+from harness.results.exits import HARNESS_FAILED, VALID, WRONG_INPUT
 
 _COMMANDS = {
     "run": ("harness.cli.run", "run", "Torment an ensemble on hosts, and judge it."),
@@ -89,7 +88,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
 @click.command(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "auto_envvar_prefix": "ONETHRONE"},
-    epilog="Exit codes: 0 valid, 1 invalid, 2 unknown, 254 wrong usage or input, 255 the harness itself failed.",
+    epilog=exits.HELP,
 )
 @click.option(
     "--version",
@@ -122,10 +121,10 @@ def _exit_code(arguments: list[str] | None) -> int:  # noqa: PLR0911 - an exit c
         return stop.exit_code
     except click.ClickException as error:
         error.show()
-        return WRONG_USAGE
+        return WRONG_INPUT
     except UsageError as error:
         print(f"onethrone: {error}", file=sys.stderr)
-        return WRONG_USAGE
+        return WRONG_INPUT
     except HarnessError as error:
         print(f"onethrone: {error}", file=sys.stderr)
         return HARNESS_FAILED

@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from harness import UsageError
-
-SAME, DIFFERS, UNKNOWN, DAMAGED = 0, 1, 2, 254
+from harness.results import exits
 
 
 @click.command()
@@ -67,7 +66,7 @@ def replay(
             say=click.echo,
             ask=input if on_terminal else None,
         )
-        return SAME if same else DIFFERS
+        return exits.VALID if same else exits.INVALID
 
     result = replay_run(run, server, core)
     if as_json:
@@ -76,7 +75,7 @@ def replay(
         for line in result.lines():
             click.echo(line)
     if result.differences or result.verdict_same is False:
-        return DIFFERS
+        return exits.INVALID
     if result.damaged:
-        return DAMAGED
-    return UNKNOWN if result.missing else SAME
+        return exits.WRONG_INPUT
+    return exits.UNKNOWN if result.missing else exits.VALID

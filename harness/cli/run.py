@@ -13,11 +13,9 @@ import msgspec
 from harness import UsageError
 from harness.cli.options import Seconds
 from harness.plan import schema as plans
+from harness.results import exits
 from harness.results import folder as folders
 from nemesis.schedule import SEED_MAX
-
-EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
-HARNESS_FAILED = 255
 
 
 @click.command()
@@ -104,7 +102,8 @@ def run(
     else:
         click.echo(outcome.summary)
     # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
-    return HARNESS_FAILED if outcome.failure and outcome.valid is not False else EXIT_CODES[outcome.valid]
+    failed = outcome.failure and outcome.valid is not False
+    return exits.HARNESS_FAILED if failed else exits.of(outcome.valid)
 
 
 def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:

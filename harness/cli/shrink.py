@@ -16,8 +16,8 @@ from types import FrameType
 import click
 
 from harness.plan.durations import duration_s
+from harness.results import exits
 
-SHRUNK, NOT_REPRODUCED, INTERRUPTED = 0, 2, 255
 NAME = "shrunk"
 
 
@@ -78,7 +78,7 @@ def shrink_command(
         )
     except NotReproduced as error:
         print(f"onethrone: {error}", file=sys.stderr)
-        return NOT_REPRODUCED
+        return exits.UNKNOWN
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -94,7 +94,7 @@ def shrink_command(
         click.echo(shrunk.folder / "report.html")
         click.echo(f"test:  {shrunk.test}")
         click.echo(f"again: onethrone simulate --schedule {shrunk.folder}")
-    return INTERRUPTED if shrunk.interrupted else SHRUNK
+    return exits.HARNESS_FAILED if shrunk.interrupted else exits.VALID
 
 
 class _Interrupt:

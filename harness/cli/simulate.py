@@ -17,6 +17,7 @@ import msgspec
 from harness import HarnessError, UsageError
 from harness.cli.options import Seconds
 from harness.plan.durations import duration_s
+from harness.results import exits
 from harness.results import folder as folders
 from harness.simulator import ensembles
 from harness.simulator.catalogue import SIZES, Found, find, search
@@ -28,7 +29,6 @@ from harness.simulator.sweep import LISTED_MAX, Sweep, SweepSpec, SweepTally, wi
 from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
 
-EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
 KEPT_MAX = 10
 """Folders of failing seeds that a campaign keeps; the others are named, with the command that repeats them."""
 SHOWN_MAX = 20
@@ -131,7 +131,7 @@ def simulate_command(
         if spec.bug == "all":
             found = search(spec, range(SEED_MAX) if seeds is None else _seeds(seeds), workers, progress.say, sizes)
             click.echo(json.dumps(found.to_json()) if as_json else found.summary)
-            return EXIT_CODES[found.valid]
+            return exits.of(found.valid)
         return _many(keeper, given, seeds, until, workers, scheduler or "", progress, as_json)
     except ScheduleError as error:
         raise UsageError(str(error)) from None
@@ -144,7 +144,7 @@ def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: b
     if found.seed is None:
         text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
         click.echo(json.dumps(Found((found,)).to_json()) if as_json else text)
-        return EXIT_CODES["unknown"]
+        return exits.of("unknown")
     progress.say(f"seed {found.seed} of {found.servers} servers, {found.runs} runs, {found.took_s:.2f} s of a core")
     keeper.spec = keeper.spec._replace(servers=found.servers)
     return _one(keeper, found.seed, as_json)
@@ -179,7 +179,7 @@ def _one(keeper: _Keeper, seed: int, as_json: bool) -> int:
         click.echo(f"{run.seconds:.1f} simulated seconds, {run.messages} messages, in {wall_s:.2f} s")
         click.echo(folder / "report.html")
         click.echo(f"again: {keeper.command(seed)}")
-    return EXIT_CODES[run.valid]
+    return exits.of(run.valid)
 
 
 class _Keeper:
@@ -254,7 +254,7 @@ def _many(
     kept = _keep_failing(keeper, tally)
     result = _result(keeper, given, tally, kept, workers)
     click.echo(json.dumps(result) if as_json else _in_words(result))
-    return EXIT_CODES[tally.valid]
+    return exits.of(tally.valid)
 
 
 def _keep_failing(keeper: _Keeper, tally: SweepTally) -> dict[int, Path]:

@@ -34,6 +34,7 @@ from typing import Any
 import msgspec
 
 from checker import vocabulary
+from checker.promises.base import Valid
 from checker.promises.convergence import bound_ns
 from checker.verdict import Verdict, check
 from harness import HarnessError, UsageError
@@ -71,7 +72,7 @@ class RunOutcome:
     """What kept the harness from carrying the plan out; empty when nothing did."""
 
     @property
-    def valid(self) -> bool | str:
+    def valid(self) -> Valid:
         return self.verdict.valid
 
     @property
