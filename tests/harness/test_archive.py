@@ -29,7 +29,7 @@ def test_two_builds_are_identical_whatever_the_files_dates_and_order(tmp_path: P
     for path in copy.rglob("*"):
         os.utime(path, (1, 1))
         path.chmod(0o700)
-    code = "import sys; from harness.archive import *; sys.stdout.write(sha256(build('node')))"
+    code = "import sys; from harness.hosts.archive import *; sys.stdout.write(sha256(build('node')))"
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd="/", env=environment, capture_output=True, check=True, timeout=60

@@ -30,7 +30,7 @@ RUN = {
 RUNNER = """
 import sys
 from pathlib import Path
-from harness.progress import LogFile, Progress
+from harness.watch.progress import LogFile, Progress
 from harness.watch import screen
 folder, orders = Path(sys.argv[1]), open(sys.argv[2])
 progress = Progress(quiet="quiet" in sys.argv)

@@ -208,7 +208,7 @@ _BLACK_HOLE = """
 import subprocess, tempfile
 from pathlib import Path
 from harness import ConnectionLost
-from harness.ssh import Remote
+from harness.hosts.ssh.remote import Remote
 from tests.harness.sshd import Sshd
 
 def shell(command):
