@@ -17,6 +17,7 @@ from harness.campaign import plan as plans
 from harness.campaign.controller import Controller
 from harness.campaign.plan import PLAN
 from harness.campaign.tally import Tally, add_up
+from harness.cli.durations import Duration
 from harness.results import exits
 
 DEFAULT = Path("campaign.toml")
@@ -24,16 +25,18 @@ DEFAULT = Path("campaign.toml")
 
 @click.command()
 @click.argument("path", metavar="[PLAN.toml|FOLDER]", required=False, type=click.Path(path_type=Path))
-@click.option("--for", "length", metavar="8h", help="How long to go on (s, m, h or d), in place of the plan's length.")
-@click.option("--resume", is_flag=True, help="Go on with the campaign in FOLDER, or with the latest one.")
-@click.option("--init", is_flag=True, help="Write a plan with comments, to PLAN.toml or campaign.toml, and end.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where campaigns are kept.")
+@click.option("--for", "length", metavar="8h", type=Duration(), help="Run for this long. Default: the plan's length.")
+@click.option("--resume", is_flag=True, help="Continue the campaign in FOLDER. Default: the latest one.")
+@click.option("--init", is_flag=True, help="Write a commented plan to PLAN.toml (default: campaign.toml), and exit.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the result.")
 def campaign(
-    path: Path | None, length: str | None, resume: bool, init: bool, results: Path, as_json: bool, quiet: bool
+    path: Path | None, length: float | None, resume: bool, init: bool, results: Path, as_json: bool, quiet: bool
 ) -> int:
-    """Run after run, on hosts and in the simulator side by side, and a report in the morning.
+    """Run through the night, on hosts and in the simulator side by side, and report in the morning.
 
     \b
       onethrone campaign --init night.toml
@@ -48,23 +51,27 @@ def campaign(
         folder = _folder(path, results)
         plan = plans.load(folder / PLAN)
         tally = add_up(folder)
-        left_s = plan.length_s - tally.active_s if length is None else plans.seconds_of(length, "--for")
+        left_s = plan.length_s - tally.active_s if length is None else length
         del tally
     else:
         plan, left_s, folder = _begin(path, length, results)
     return _carry_out(folder, plan, max(0.0, left_s), as_json, quiet)
 
 
-def _begin(path: Path | None, length: str | None, results: Path) -> tuple[plans.CampaignPlan, float, Path]:
+def _begin(path: Path | None, length: float | None, results: Path) -> tuple[plans.CampaignPlan, float, Path]:
     """A folder for a new campaign, with its complete plan in it."""
     import msgspec
 
     from harness.results import folder as folders
 
+    if path is None and length is None and not DEFAULT.exists():
+        raise UsageError(
+            f"no plan is named, and there is no {DEFAULT} here",
+            remedy="Write a plan with `onethrone campaign --init`, or give --for 1h to run the default plan that long.",
+        )
     plan = plans.CampaignPlan() if path is None and not DEFAULT.exists() else plans.load(path or DEFAULT)
     if length is not None:
-        plan = msgspec.structs.replace(plan, length=length)
-    length_s = plans.seconds_of(plan.length, "length" if length is None else "--for")
+        plan = msgspec.structs.replace(plan, length=f"{length:g}s")
     made = folders.create(results.resolve(), plan.name)
     try:
         (made.path / "runs").mkdir()
@@ -73,7 +80,7 @@ def _begin(path: Path | None, length: str | None, results: Path) -> tuple[plans.
     except OSError as error:
         made.discard()
         raise UsageError(f"{made.path}: no campaign can be kept there: {error.strerror}") from None
-    return plan, length_s, made.path
+    return plan, plan.length_s, made.path
 
 
 def _carry_out(folder: Path, plan: plans.CampaignPlan, length_s: float, as_json: bool, quiet: bool) -> int:

@@ -23,9 +23,9 @@ VIOLATIONS_SHOWN = 10
 @click.argument("path", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the whole verdict as one JSON object.")
 def command(path: str, as_json: bool) -> None:
-    """Check a history again: PATH is a run's folder or a history.jsonl.
+    """Judge a history again.  PATH is a run's folder or a history.jsonl.
 
-    Exits 0 when every promise held, 1 when one was broken, 2 when the history does not show enough to say.
+    Exits with 0 if every promise held, 1 if one was broken, and 2 if the history does not show enough to tell.
     """
     try:
         verdict = check(path)

@@ -27,20 +27,20 @@ _FOR_EVER = 1 << 62
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="The format.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write it there instead of to standard output.")
-@click.option("--since", type=Seconds(min=0), help="shiviz: from this second of the run on.")
-@click.option("--until", type=Seconds(min=0), help="shiviz: up to this second of the run.")
+@click.option("--to", "form", type=click.Choice(FORMATS), required=True, help="The format to export to.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write. Default: standard output.")
+@click.option("--since", type=Seconds(min=0), help="shiviz only: from this second of the run.")
+@click.option("--until", type=Seconds(min=0), help="shiviz only: up to this second of the run.")
 def export(run: Path, form: str, out: Path | None, since: float | None, until: float | None) -> None:
-    """Give out a run in the format of another tool.
+    """Export a run to another tool's format.
 
     \b
       onethrone export RUN --to edn --out history.edn       for Jepsen's checkers
       onethrone export RUN --to perfetto --out trace.json   for ui.perfetto.dev
       onethrone export RUN --to shiviz --since 9 --until 12
 
-    RUN is a run's folder or, for edn and perfetto, a bare history.jsonl.  Messages are found by repeating the servers'
-    journals, which a run's folder has.
+    RUN is a run's folder or, for edn and perfetto, a bare history.jsonl.  Messages come from replaying the servers'
+    journals, which are in the run's folder.
     """
     if form != "shiviz" and (since is not None or until is not None):
         raise UsageError("--since and --until are for shiviz, which draws every event below the one before it")

@@ -20,22 +20,26 @@ from harness.results import exits
 from harness.results.exits import HARNESS_FAILED, VALID, WRONG_INPUT
 
 _COMMANDS = {
-    "run": ("harness.cli.run", "run", "Torment an ensemble on hosts, and judge it."),
-    "check": ("harness.cli.check", "command", "Repeat the verdict from a history alone."),
-    "report": ("harness.cli.report", "report", "Write the HTML report of a run again."),
-    "simulate": ("harness.cli.simulate", "simulate_command", "Torment ensembles in a simulated world."),
+    "run": ("harness.cli.run", "run", "Run a cluster on hosts, inject faults, and judge what happened."),
+    "check": ("harness.cli.check", "command", "Judge a history again."),
+    "report": ("harness.cli.report", "report", "Write a run's HTML report again."),
+    "simulate": (
+        "harness.cli.simulate",
+        "simulate_command",
+        "Run our election server in a simulator, a minute in a fraction of a second.",
+    ),
     "campaign": (
         "harness.cli.campaign",
         "campaign",
-        "Run after run through the night, and a report in the morning.",
+        "Run through the night, on hosts and in the simulator, and report in the morning.",
     ),
-    "replay": ("harness.cli.replay", "replay", "Feed every server's inputs through the same core again."),
+    "replay": ("harness.cli.replay", "replay", "Feed each server's recorded inputs through the protocol core again."),
     "shrink": ("harness.cli.shrink", "shrink_command", "Find the smallest schedule that breaks the same promise."),
-    "serve": ("harness.cli.serve", "serve", "Show runs and campaigns in a browser, live too."),
-    "export": ("harness.cli.export", "export", "Give out a run in the format of another tool."),
-    "lab": ("harness.cli.lab", "lab", "Hosts made of namespaces on this machine."),
-    "hosts": ("harness.cli.hosts", "hosts", "What the hosts of a cluster can and cannot do."),
-    "completion": ("harness.cli.completion", "completion", "Let a shell complete commands, options and values."),
+    "serve": ("harness.cli.serve", "serve", "Show runs and campaigns in a browser, including those in progress."),
+    "export": ("harness.cli.export", "export", "Export a run to another tool's format."),
+    "lab": ("harness.cli.lab", "lab", "Make throw-away hosts on this machine."),
+    "hosts": ("harness.cli.hosts", "hosts", "Check what your hosts can do."),
+    "completion": ("harness.cli.completion", "completion", "Set up tab completion in your shell."),
 }
 
 
@@ -99,12 +103,12 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     help="Show the version and exit.",
 )
 def onethrone() -> None:
-    """Break a cluster's leader election on purpose, and prove from the history what held.
+    """Inject faults into a cluster's leader election, and decide from the history which promises held.
 
     \b
-      onethrone run --hosts lab:5 --time-limit 60   a minute, on hosts made here
-      onethrone serve                               the results in a browser
-      onethrone COMMAND --help                      what a command can do
+      onethrone run --hosts lab:5 --time-limit 60   a minute of faults, here
+      onethrone serve                               browse the results
+      onethrone COMMAND --help                      the options of a command
     """
 
 

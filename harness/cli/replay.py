@@ -17,12 +17,18 @@ from harness.results import exits
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--server", metavar="HOST", help="Only this server.")
-@click.option("--step", is_flag=True, help="Walk through the server's inputs: each with its effects, and the state.")
-@click.option("--from", "since", metavar="TIME", help="Begin the walk there: a run time (12.5s) or a line (line:812).")
-@click.option("--until", metavar="TIME", help="End there, and print the server's whole state.")
-@click.option("--whole", is_flag=True, help="Print the whole state at each step, not what changed.")
-@click.option("--bug", metavar="NAME|none", help="Feed the inputs to this core instead of the one that ran.")
+@click.option("--server", metavar="HOST", help="Replay only this server. Default: all.")
+@click.option(
+    "--step", is_flag=True, help="Walk through the server's inputs, with the effects and the state after each."
+)
+@click.option(
+    "--from", "since", metavar="TIME", help="Start the walk at a time of the run (12.5s) or a line (line:812)."
+)
+@click.option("--until", metavar="TIME", help="End the walk there, and print the server's whole state.")
+@click.option("--whole", is_flag=True, help="Print the whole state at each step, not only what changed.")
+@click.option(
+    "--bug", metavar="NAME|none", help="Feed the inputs to the core with this bug. Default: the core that ran."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 def replay(
     run: Path,
@@ -34,16 +40,16 @@ def replay(
     bug: str | None,
     as_json: bool,
 ) -> int:
-    """Feed every server's recorded inputs through the same core again.
+    """Feed each server's recorded inputs through the protocol core again.
 
-    RUN is a run's folder.  Transitions and effects come out the same, or the first difference is shown.
+    RUN is a run's folder.  If transitions or effects differ, the first difference is shown.
 
     \b
       onethrone replay results/latest
       onethrone replay results/latest --server n3 --until 12.5s --step
       onethrone replay results/latest --bug none
 
-    With --bug none, the first difference is where the correct core answers otherwise.
+    With --bug none, the first difference is where the correct core behaves differently.
     """
     from harness.replay.run import known_bug, replay_run
     from harness.replay.walk import Bound, walk

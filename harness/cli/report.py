@@ -16,13 +16,17 @@ from harness.results.rerun import report_path, rerun_command
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write it there instead.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file to write. Default: report.html in the run's folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def report(path: Path, out: Path | None, as_json: bool) -> None:
-    """Write the HTML report of a run again, and print its path.
+    """Write a run's HTML report again, and print its path.
 
-    PATH is a run's folder or a bare history.jsonl.  The verdict is judged anew from the history; this command's exit
-    code says only that the report was written.
+    PATH is a run's folder or a bare history.jsonl.  The history is judged again.  The exit code says only whether the
+    report was written.
     """
     from checker.verdict import check
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from harness import UsageError
-from harness.cli.options import Seconds
+from harness.cli.durations import Duration
 from harness.plan import schema as plans
 from harness.results import exits
 from harness.results import folder as folders
@@ -20,26 +20,40 @@ from nemesis.schedule import SEED_MAX
 
 @click.command()
 @click.option(
-    "--plan", "plan_path", type=click.Path(path_type=Path), help="A plan to carry out; the options below change it."
+    "--plan", "plan_path", type=click.Path(path_type=Path), help="Carry out this plan. The options below override it."
 )
-@click.option("--hosts", metavar="lab:N|A,B,C", help="How many hosts to make here, or the names of hosts that exist.")
-@click.option("-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config that knows the hosts.")
+@click.option("--hosts", metavar="lab:N|A,B,C", help="Make N throw-away hosts (lab:N), or use hosts that exist.")
+@click.option(
+    "-F", "--ssh-config", type=click.Path(path_type=Path), help="The OpenSSH config for the hosts. Default: your own."
+)
 @click.option(
     "--time-limit",
-    type=Seconds(min=0, min_open=True),
-    help="Seconds from calm to the last act: at least the two acts of the end and a storm, 31 s with the default"
-    " settings.",
+    metavar="60s",
+    type=Duration(),
+    help="Length of the schedule, such as 90s or 10m: at least 31 s with the default settings. Default: 60 s.",
 )
-@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Draws the schedule; without it a new one is chosen.")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Draw the schedule from this seed. Default: a new one.")
 @click.option(
-    "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="A schedule, or a run whose schedule to repeat."
+    "--schedule",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Repeat this schedule, or the one in this run's folder.",
 )
-@click.option("--kinds", metavar="A,B", help="Draw only from these kinds of fault.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
-@click.option("--name", help="The run's folder below the results; the system's name by default.")
-@click.option("--system", type=click.Choice(plans.SYSTEMS), help="What to torment.")
-@click.option("--bug", help="Plant this bug in every server: a test of the harness itself.")
-@click.option("--lease", type=Seconds(min=1), help="Seconds that a host keeps its faults without its controller.")
+@click.option("--kinds", metavar="A,B", help="Draw only these kinds of fault. Default: all that the hosts can do.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
+)
+@click.option("--name", help="Name of the run's folder in the results. Default: the system's name.")
+@click.option(
+    "--system", type=click.Choice(plans.SYSTEMS), help="The system under test. Default: the plan's, or onethrone."
+)
+@click.option("--bug", help="Plant this bug in every server, to test the harness itself.")
+@click.option(
+    "--lease",
+    metavar="30s",
+    type=Duration(least_s=1),
+    help="How long a host keeps its faults after it last heard from the controller. Default: 30 s.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the result.")
 def run(
@@ -58,7 +72,7 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Put an ensemble on hosts, torment it, and judge what was seen.
+    """Run a cluster on hosts, inject faults, and judge what happened.
 
     \b
       onethrone run --hosts lab:5 --time-limit 60 --seed 7

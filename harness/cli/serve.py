@@ -13,16 +13,18 @@ from harness import UsageError
 
 
 @click.command()
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
 @click.option(
-    "--host", metavar="ADDRESS", default="127.0.0.1", help="The address to listen at; 0.0.0.0 lets every machine in."
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8470, help="The port; 0 is any that is free.")
+@click.option(
+    "--host", metavar="ADDRESS", default="127.0.0.1", help="The address to listen on. 0.0.0.0 admits every machine."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8470, help="The port to listen on. 0: any free port.")
 def serve(results: Path, host: str, port: int) -> None:
-    """Show runs and campaigns in a browser, and the run that is going on.
+    """Show runs and campaigns in a browser, including those in progress.
 
-    It only reads, and answers only this machine unless --host says otherwise (anybody who reaches that address can
-    read every result then).  Ctrl-C ends it.
+    It never writes, and answers only this machine unless you give --host: then anybody who can reach that address can
+    read every result.  Ctrl-C stops it.
 
     \b
       onethrone serve

@@ -15,7 +15,7 @@ from types import FrameType
 
 import click
 
-from harness.plan.durations import duration_s
+from harness.cli.durations import Duration
 from harness.results import exits
 
 NAME = "shrunk"
@@ -23,13 +23,20 @@ NAME = "shrunk"
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to write; one below --results by default.")
-@click.option("--promise", metavar="NAME", default="", help="Which to break; that of the first violation by default.")
-@click.option("--bug", metavar="NAME|none", help="The planted bug; that of the run by default.")
-@click.option("--budget", metavar="10m", default="10m", help="The longest it may take (s, m or h).")
-@click.option("--runs", "runs_max", type=click.IntRange(1, 10**6), default=2000, help="The most runs it may make.")
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes; one for each core by default.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to write. Default: a new one in --results.")
+@click.option(
+    "--promise",
+    metavar="NAME",
+    default="",
+    help="The promise to keep broken. Default: the first one that was violated.",
+)
+@click.option("--bug", metavar="NAME|none", help="The planted bug. Default: the run's.")
+@click.option("--budget", metavar="10m", type=Duration(), default="10m", help="Search for at most this long.")
+@click.option("--runs", "runs_max", type=click.IntRange(1, 10**6), default=2000, help="Maximum number of runs.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Number of processes. Default: one per core.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the result.")
 def shrink_command(
@@ -37,7 +44,7 @@ def shrink_command(
     out: Path | None,
     promise: str,
     bug: str | None,
-    budget: str,
+    budget: float,
     runs_max: int,
     jobs: int | None,
     results: Path,
@@ -46,7 +53,8 @@ def shrink_command(
 ) -> int:
     """Find the smallest schedule that still breaks the promise that a run broke.
 
-    RUN is a run's folder, simulated or from hosts, or a schedule.  Ctrl-C ends it, and keeps the best so far.
+    RUN is a run's folder, simulated or from hosts, or a schedule.  Ctrl-C stops the search and keeps the
+    best case so far.
 
     \b
       onethrone shrink results/latest
@@ -60,7 +68,6 @@ def shrink_command(
         if not quiet:
             print(text, file=sys.stderr, flush=True)
 
-    budget_s = duration_s(budget, "--budget")
     given(run)  # a folder for what cannot be read would be one too many
     folder = out or folders.create(results, NAME).path
     interrupt = _Interrupt()
@@ -69,7 +76,7 @@ def shrink_command(
         shrunk = shrink(
             run,
             folder,
-            budget_s=budget_s,
+            budget_s=budget,
             runs_max=runs_max,
             jobs=jobs or len(os.sched_getaffinity(0)),
             say=say,

@@ -15,8 +15,7 @@ import click
 import msgspec
 
 from harness import HarnessError, UsageError
-from harness.cli.options import Seconds
-from harness.plan.durations import duration_s
+from harness.cli.durations import Duration
 from harness.results import exits
 from harness.results import folder as folders
 from harness.simulator import ensembles
@@ -36,35 +35,47 @@ LINE_EVERY_S = 5.0
 
 
 @click.command("simulate")
-@click.option("--seed", type=click.IntRange(0, SEED_MAX), help="Run this seed and keep its folder, valid or not.")
-@click.option("--seeds", metavar="A:B", help="Run the seeds from A up to B (not B itself), and keep the failing ones.")
-@click.option("--until", metavar="10m", help="Stop handing out seeds after so long (s, m or h); without B, no sooner.")
-@click.option("--servers", type=click.IntRange(3, 99), help="Servers of the ensemble: 5, or what the schedule is for.")
 @click.option(
-    "--observers", type=click.IntRange(0, 50), help="So many of them, the last ones, are observers; else the seed says."
+    "--seed", type=click.IntRange(0, SEED_MAX), help="Run this seed, and keep its folder whatever the verdict."
 )
-@click.option("--groups", metavar="1,2,3/4,5,6/7,8,9", help="Hierarchical quorums: the groups' sids.")
-@click.option("--weights", metavar="4=2,9=0", help="Hierarchical quorums: weights other than 1.")
-@click.option("--time-limit", type=Seconds(20, 86400), help="Simulated seconds of each seed's own schedule.")
+@click.option("--seeds", metavar="A:B", help="Run seeds A to B-1, and keep those that fail. Without B: no end.")
+@click.option("--until", metavar="10m", type=Duration(), help="Start no new seeds after this long. Default: no limit.")
+@click.option("--servers", type=click.IntRange(3, 99), help="Number of servers. Default: 5, or the schedule's.")
 @click.option(
-    "--schedule", metavar="PATH", type=click.Path(path_type=Path), help="These faults: a schedule, or a run's folder."
+    "--observers", type=click.IntRange(0, 50), help="Make the last N servers observers. By default the seed decides."
+)
+@click.option("--groups", metavar="1,2,3/4,5,6/7,8,9", help="Hierarchical quorums: the server ids of each group.")
+@click.option("--weights", metavar="4=2,9=0", help="Hierarchical quorums: weights that are not 1.")
+@click.option(
+    "--time-limit",
+    metavar="60s",
+    type=Duration(20, 86_400),
+    help="Simulated length of the schedule that each seed draws. Default: 60 s.",
+)
+@click.option(
+    "--schedule",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Inject these faults: a schedule, or a run's folder.",
 )
 @click.option(
     "--bug",
     metavar="NAME|all|none",
-    help="Plant this bug in every server; all: look for each in turn; none: leave out"
-    " the one that the run of --schedule had.",
+    help="Plant this bug in every server. all: search for each bug in turn. none: leave out the bug that the run of"
+    " --schedule had.",
 )
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes; one for each core by default.")
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on the workers of this Dask cluster instead.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
-@click.option("--name", default="simulated", help="The folder of the runs below the results.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Number of processes. Default: one per core.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on the workers of this Dask cluster.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
+)
+@click.option("--name", default="simulated", help="Name of the runs' folder in the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but the result.")
 def simulate_command(
     seed: int | None,
     seeds: str | None,
-    until: str | None,
+    until: float | None,
     servers: int | None,
     observers: int | None,
     groups: str | None,
@@ -79,7 +90,7 @@ def simulate_command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Torment ensembles in a simulated world: the agent's own core, a minute in less than a fifth of a second.
+    """Run our election server in a simulator: the same protocol core, a minute in less than a fifth of a second.
 
     \b
       onethrone simulate --seed 7
@@ -230,13 +241,13 @@ def _many(
     keeper: _Keeper,
     given: Given,
     seeds: str | None,
-    until: str | None,
+    until: float | None,
     workers: int,
     scheduler: str,
     progress: _Watch,
     as_json: bool,
 ) -> int:
-    until_s = float("inf") if until is None else duration_s(until, "--until")
+    until_s = float("inf") if until is None else until
     if seeds is None:
         seeds = "0:100" if until is None else "0:"
     numbers = _seeds(seeds)
