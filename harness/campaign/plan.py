@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import tomli_w
@@ -52,6 +52,8 @@ PLAN = "campaign.toml"
 """The plan in a campaign's folder."""
 
 HOSTS, SIMULATOR = "hosts", "simulator"
+VALID, VIOLATION = "valid", "violation"
+"""What a setting may expect."""
 WORLDS = (HOSTS, SIMULATOR)
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -94,12 +96,16 @@ class Setting(msgspec.Struct, frozen=True):
     ensemble: EnsemblePlan = EnsemblePlan()
     workload: WorkloadPlan = WorkloadPlan()
     bounds: BoundsPlan = BoundsPlan()
+    expect: str = VALID
+    """What its runs should come to: "valid", or "violation" where they are there to be found out."""
 
 
 class Canary(msgspec.Struct, frozen=True):
     """A planted bug that has to be found, or the harness is blind and the verdict unknown."""
 
     bug: str = "half-quorum"
+    system: ClassVar[str] = "onethrone"
+    """The system whose servers can have it."""
     every: int = 100
     """It flies first, until it is found, and then again after so many runs of a place."""
 
@@ -278,6 +284,11 @@ def _wrong_words(plan: CampaignPlan) -> list[str]:
     problems += [f"[settings] name: two are named {name}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if not names:
         problems.append("[[settings]] there is none")
+    problems += [
+        f"[settings] {setting.name}: expect: {VALID!r} or {VIOLATION!r}, not {setting.expect!r}"
+        for setting in plan.settings
+        if setting.expect not in (VALID, VIOLATION)
+    ]
     if plan.canary.bug not in bugs.names():
         problems.append(f"[canary] bug: there is no {plan.canary.bug!r}{did_you_mean(plan.canary.bug, bugs.names())}")
     return problems
@@ -436,6 +447,7 @@ max_notification_interval_ms = 1000
 # [[settings]]                                                # a planted bug: its runs have to be found invalid
 # name = "planted"
 # ensemble = {{ bug = "half-quorum" }}
+# expect = "violation"                                        # then finding it does not make the campaign invalid
 #
 # [[settings]]
 # name = "zookeeper"

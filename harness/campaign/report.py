@@ -27,7 +27,8 @@ from harness.campaign.figures import Night
 from harness.campaign.plan import HOSTS, PLAN, SIMULATOR, WORLDS, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 from harness.campaign.seeds import knobs_of
-from harness.campaign.tally import Counted
+from harness.campaign.tally import Counted, Group
+from harness.campaign.verdict import CampaignVerdict, decide
 from harness.report.columns import visible
 from harness.report.page import lasting, short
 from harness.results.rerun import rerun_command
@@ -49,7 +50,7 @@ def write(campaign: Path) -> None:
     view = build(campaign, plan, found)
     _put(campaign / "report.html", render(view).encode("utf-8", errors="replace"))
     _put(campaign / "summary.json", msgspec.json.format(msgspec.json.encode(summary(view)), indent=1) + b"\n")
-    _put(campaign / "junit.xml", junit.junit(found, plan.name))
+    _put(campaign / "junit.xml", junit.junit(found, plan))
 
 
 def _put(path: Path, data: bytes) -> None:
@@ -67,7 +68,7 @@ def _put(path: Path, data: bytes) -> None:
 def build(campaign: Path, plan: CampaignPlan, found: Night) -> dict[str, Any]:
     """What the page shows, and the summary says."""
     tally, total = found.tally, found.sum
-    valid = tally.valid
+    verdict = decide(plan, tally)
     both = Coverage()
     for world in WORLDS:
         both.add(total.coverage[world])
@@ -79,10 +80,10 @@ def build(campaign: Path, plan: CampaignPlan, found: Night) -> dict[str, Any]:
         "name": plan.name,
         "campaign": str(campaign),
         "verdict": {
-            "valid": valid,
-            "word": ("valid" if valid else "invalid") if isinstance(valid, bool) else "unknown",
-            "sentence": tally.sentence(),
-            "doubts": tally.doubts(),
+            "valid": verdict.valid,
+            "word": verdict.word,
+            "sentence": verdict.sentence,
+            "doubts": list(verdict.doubts),
         },
         "going_on": tally.over is None,
         "over": tally.over or "",
@@ -94,10 +95,10 @@ def build(campaign: Path, plan: CampaignPlan, found: Night) -> dict[str, Any]:
         "kept_mb": tally.total.bytes / 1e6,
         "rss_mb": tally.rss_mb,
         "runs": {HOSTS: _counted(hosts), SIMULATOR: _counted(simulated)},
-        "harness_failed": tally.total.harness,
+        "harness_failed": verdict.harness_failed,
         "faults": both.verified(),
         "epochs": both.epochs,
-        "groups": [_group(group, plan) for group in sorted(tally.groups.values(), key=_order)],
+        "groups": [_group(group, plan, verdict) for group in verdict.groups],
         "canary": {
             world: {"bug": plan.canary.bug, "runs": flown.runs, "found": flown.found}
             for world, flown in sorted(tally.canary.items())
@@ -146,12 +147,7 @@ def summary(view: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _order(group: Any) -> tuple[bool, int]:
-    """Real failures first, then the frequent ones."""
-    return bool(group.failure.signature.bug), -sum(group.runs.values())
-
-
-def _group(group: Any, plan: CampaignPlan) -> dict[str, Any]:
+def _group(group: Group, plan: CampaignPlan, verdict: CampaignVerdict) -> dict[str, Any]:
     failure = group.failure
     untold = {"words": "", "story": "", "folder": "", "test": ""}
     said = {kind: untold | told for kind, told in group.said.items()}
@@ -163,6 +159,7 @@ def _group(group: Any, plan: CampaignPlan) -> dict[str, Any]:
         "bug": failure.signature.bug,
         "system": failure.signature.system,
         "setting": group.setting,
+        "expected": group.setting in verdict.expected,
         "servers": group.servers,
         "mix": group.mix,
         "kinds": list(plan.mixes.get(group.mix, ())),

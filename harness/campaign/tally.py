@@ -1,15 +1,7 @@
-"""The journal, added up: what was run, what failed, what is still to be done, and the verdict.
+"""The journal, added up: what was run, what failed, and what is still to be done.
 
-The verdict on a campaign: invalid beats unknown beats valid.
-
-*   *Invalid*: a run broke a promise; a planted bug's run too, since that is what to find it means.  The report tells
-    planted from real.
-*   *Unknown*: a run is unknown, or the harness failed at one; the canary was not found at a place that was used, so
-    that the harness is blind there; a bug that the plan plants was not found; nothing was run; or the campaign ended
-    before its time.
-*   Runs that the campaign itself cut are held against nobody, unless they broke a promise.
-
-The canary's own runs are not counted as runs, and what it breaks is no failure.
+The canary's own runs are not counted as runs, and what it breaks is no failure.  `harness.campaign.verdict` decides
+what all of it comes to.
 """
 
 from __future__ import annotations
@@ -20,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from checker.promises.base import Valid
 from harness import UsageError
 from harness.campaign import journal
 from harness.campaign.journal import Job, job_of
@@ -97,8 +88,18 @@ class Flown(msgspec.Struct):
 
     runs: int = 0
     found: int = 0
+    harness: int = 0
+    """Of its runs, those that failed in the harness; they are not among `runs`."""
     since: int = 0
     """Runs of the world since it was last found."""
+
+
+class Used(msgspec.Struct):
+    """What a place gave, the canary's runs among it."""
+
+    judged: int = 0
+    """Runs that came to a verdict, whichever; not those that were cut, or failed in the harness."""
+    harness: int = 0
 
 
 class Stray(ValueError):
@@ -115,6 +116,7 @@ class Tally:
         self.planted: dict[str, str] = {}
         """Setting -> the bug that its runs had."""
         self.canary: dict[str, Flown] = {}
+        self.places: dict[str, Used] = {}
         self.groups: dict[str, Group] = {}
         self.open: dict[str, Open] = {}
         self.dealt: dict[str, int] = {}
@@ -194,7 +196,11 @@ class Tally:
         self.largest[job.kind] = max(self.largest.get(job.kind, 0), runs.bytes)
         self.total.bytes += runs.bytes
         flown = self.canary.setdefault(world, Flown()) if job.system == "onethrone" else Flown()
+        used = self.places.setdefault(job.place, Used())
+        used.judged += max(0, runs.runs - runs.cut - runs.harness)
+        used.harness += runs.harness
         if job.canary:
+            flown.harness += runs.harness
             flown.runs += runs.runs - runs.cut - runs.harness
             flown.found += runs.invalid
             flown.since = 0 if runs.invalid else flown.since
@@ -222,55 +228,6 @@ class Tally:
 
     def group(self, name: str) -> Group | None:
         return next((group for group in self.groups.values() if group.id == name), None)
-
-    # ---- the verdict -----------------------------------------------------------------------------------------------
-
-    @property
-    def valid(self) -> Valid:
-        if self.total.invalid:
-            return False
-        return "unknown" if self.doubts() else True
-
-    def doubts(self) -> list[str]:
-        """Why the verdict is unknown, or would be."""
-        total, doubts = self.total, []
-        if not total.runs:
-            doubts.append("nothing was run")
-        if total.unknown:
-            harness = f", {total.harness} of them since the harness failed" if total.harness else ""
-            doubts.append(f"{number(total.unknown, 'run is', 'runs are')} unknown{harness}")
-        for world, flown in self.canary.items():
-            where = "on hosts" if world == HOSTS else "in the simulator"
-            if not flown.found and any(key[0] == world for key in self.by):
-                doubts.append(f"the harness is blind {where}: the canary was not found in {number(flown.runs, 'run')}")
-        for setting, bug in self.planted.items():
-            runs = sum(counted.runs - counted.cut for key, counted in self.by.items() if key[1] == setting)
-            if runs and not any(counted.invalid for key, counted in self.by.items() if key[1] == setting):
-                doubts.append(
-                    f"the bug {bug!r}, planted by setting {setting!r}, was not found in {number(runs, 'run')}"
-                )
-        if self.over not in (None, "", DONE):
-            doubts.append(f"it ended before its time: {self.over}")
-        return doubts
-
-    def sentence(self) -> str:
-        """The verdict, in one sentence."""
-        total = self.total
-        hosts = sum(counted.runs for key, counted in self.by.items() if key[0] == HOSTS)
-        seen = f"{number(total.runs, 'run')} ({number(hosts, 'on hosts', 'on hosts')})"
-        real = sum(1 for group in self.groups.values() if not group.failure.signature.bug)
-        planted = len(self.groups) - real
-        if total.invalid:
-            if not real:
-                kinds = f"only what was planted failed, in {number(planted, 'distinct way')}"
-            else:
-                kinds = number(real, "distinct failure") + (f", and {planted} of planted bugs" if planted else "")
-            return f"Invalid: {kinds}; {number(total.invalid, 'of', 'of')} {seen} broke a promise."
-        doubts = self.doubts()
-        if doubts:
-            more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
-            return f"Unknown: {doubts[0]}{more}; {seen}."
-        return f"Valid: every promise held in {seen}."
 
 
 DONE = "the time is up"

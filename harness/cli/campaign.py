@@ -16,9 +16,9 @@ from harness.campaign import journal
 from harness.campaign import plan as plans
 from harness.campaign.controller import Controller
 from harness.campaign.plan import PLAN
-from harness.campaign.tally import Tally, add_up
+from harness.campaign.tally import add_up, number
+from harness.campaign.verdict import CampaignVerdict, decide
 from harness.cli.durations import Duration
-from harness.results import exits
 
 DEFAULT = Path("campaign.toml")
 
@@ -95,22 +95,21 @@ def _carry_out(folder: Path, plan: plans.CampaignPlan, length_s: float, as_json:
         tally = session.run()
     finally:
         made.end()
-    result = _result(folder, tally)
+    verdict = decide(plan, tally)
+    result = _result(folder, verdict)
     if as_json:
         click.echo(json.dumps(result))
     else:
         click.echo(result["summary"])
-        for group in tally.groups.values():
+        for group in verdict.groups:
             planted = f" (planted: {group.failure.signature.bug})" if group.failure.signature.bug else ""
-            runs = sum(group.runs.values())
-            click.echo(
-                f"  {group.id}{planted}  {group.failure.signature.promise}, {runs} runs: {group.failure.message}"
-            )
+            signature, runs = group.failure.signature, number(sum(group.runs.values()), "run")
+            click.echo(f"  {group.id}{planted}  {signature.promise}, {runs}: {group.failure.message}")
         click.echo(result["report"])
-    return exits.of(tally.valid)
+    return verdict.exit_code
 
 
-def _result(folder: Path, tally: Tally) -> dict[str, Any]:
+def _result(folder: Path, verdict: CampaignVerdict) -> dict[str, Any]:
     """What `--json` prints: summary.json, if it could be written, or what the journal says."""
     result: dict[str, Any] = {}
     try:
@@ -120,7 +119,7 @@ def _result(folder: Path, tally: Tally) -> dict[str, Any]:
         written = False
     if not written:  # what is there was written while the campaign went on
         print(f"onethrone: {folder}: the report could not be written; see .report/log there", file=sys.stderr)
-    now = {"valid": tally.valid, "summary": tally.sentence(), "campaign": str(folder)}
+    now = {"valid": verdict.valid, "summary": verdict.sentence, "campaign": str(folder)}
     return {**result, **now, "report": str(folder / "report.html")}
 
 

@@ -26,7 +26,7 @@ from harness.campaign.journal import CampaignJournal, Job
 from harness.campaign.ledger import Books
 from harness.campaign.outcome import CountedOutcome
 from harness.campaign.plan import HOSTS, SIMULATOR, CampaignPlan, Retention
-from harness.campaign.tally import DONE, Tally, add_up
+from harness.campaign.tally import Tally, add_up
 from tests.checker.story import Story, cut
 
 # ---- coverage --------------------------------------------------------------------------------------------------------
@@ -241,32 +241,6 @@ def test_a_damaged_journal_is_refused_in_words_with_the_line_and_what_to_do(
     assert reason in message
     assert "put it back from a copy, or begin a new campaign" in message
     assert not re.search(r"Error|malformed|`", message)
-
-
-def feed(*entries: tuple[str, dict[str, Any]]) -> Tally:
-    found = Tally()
-    for at, (what, about) in enumerate(entries, 1):
-        found.feed({"at": float(at), "what": what, **about})
-    return found
-
-
-def counted(job: Job, **runs: Any) -> list[tuple[str, dict[str, Any]]]:
-    return [("plan", {"job": msgspec.to_builtins(job)}), ("count", {"id": job.id, "runs": runs})]
-
-
-def test_invalid_beats_unknown_beats_valid_and_what_the_campaign_cut_is_held_against_nobody() -> None:
-    begun = ("session", {"pid": 1, "length_s": 9})
-    canary = counted(run_of(1, canary=True, bug="half-quorum"), invalid=1)
-    valid, cut_ = counted(run_of(2), valid=1), counted(run_of(3), cut=1)
-    unknown, invalid = counted(run_of(4), unknown=1, harness=1), counted(run_of(5), invalid=1)
-    assert feed(begun, *canary, *valid, *cut_).valid is True
-    assert feed(begun, *canary, *valid, *unknown).valid == "unknown"
-    assert "since the harness failed" in feed(begun, *canary, *unknown).sentence()
-    assert feed(begun, *canary, *valid, *unknown, *invalid).valid is False
-    assert feed(begun, *valid).valid == "unknown"  # the canary never flew
-    assert feed(begun, *canary).valid == "unknown"  # nothing was run
-    assert feed(begun, *canary, *valid, ("over", {"why": DONE})).valid is True
-    assert feed(begun, *canary, *valid, ("over", {"why": "interrupted"})).valid == "unknown"
 
 
 def test_only_the_time_that_controllers_were_at_it_counts() -> None:
