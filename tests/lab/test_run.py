@@ -213,9 +213,14 @@ def in_the_middle(lab: Lab, results: Path, lease_s: float) -> subprocess.Popen[s
          "--schedule", str(SCHEDULES / "hold.json"), "--lease", str(lease_s)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    history = results / "current" / "history.jsonl"
+
+    def in_force() -> bool:
+        assert controller.poll() is None, f"the run ended early: {controller.communicate()[0]}"
+        return history.exists() and len(faults(history, "ok")) == 2
+
     try:
-        history = results / "current" / "history.jsonl"
-        until(lambda: history.exists() and len(faults(history, "ok")) == 2, 60, "two faults are in force")
+        until(in_force, 120, "two faults are in force")
         assert any("onethrone" in on_host(lab, host, "nft list tables") for host in lab.hosts)
         assert any(stopped_processes(lab, host) for host in lab.hosts)
     except BaseException:
