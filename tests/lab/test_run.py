@@ -33,11 +33,11 @@ def run_of(results: Path) -> Path:
     return (results / "latest").resolve()
 
 
-def until(what: Callable[[], bool], deadline_s: float, why: str) -> None:
+def until(what: Callable[[], bool], deadline_s: float, why: str, every_s: float = 0.05) -> None:
     end = time.monotonic() + deadline_s
     while not what():
         assert time.monotonic() < end, f"not within {deadline_s} s: {why}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def faults(history: Path, kind: str) -> list[Op]:
@@ -271,16 +271,21 @@ def test_a_run_that_is_interrupted_leaves_the_hosts_as_it_found_them_and_judges_
     assert not (tmp_path / "results" / "current").is_symlink()
 
 
-def test_a_run_that_is_interrupted_before_its_history_began_leaves_no_folder(lab: Lab, tmp_path: Path) -> None:
-    results = tmp_path / "results"
+@pytest.mark.parametrize("moment", ["it has a folder", "it connects"])
+def test_a_run_that_is_interrupted_before_its_history_began_leaves_no_folder(tmp_path: Path, moment: str) -> None:
+    """Its hosts never answer, so that no history begins however late the signal comes."""
+    results, connecting = tmp_path / "results", tmp_path / "connecting"
+    (tmp_path / "config").write_text(f"Host *\n  ProxyCommand touch {connecting}; exec sleep 600\n")
     controller = subprocess.Popen(
-        [*ONETHRONE, "run", "-F", str(lab.ssh_config), "--hosts", "n1,n2,n3", "--results", str(results)],
+        [*ONETHRONE, "run", "-F", str(tmp_path / "config"), "--hosts", "n1,n2,n3", "--results", str(results)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until(results.exists, 60, "it has a folder")
-    assert not list(results.glob("*/*/history.jsonl"))
-    controller.send_signal(signal.SIGINT)
-    _, said = controller.communicate(timeout=60)
+    try:
+        until((results if moment == "it has a folder" else connecting).exists, 60, moment, every_s=0.0)
+        controller.send_signal(signal.SIGINT)
+        _, said = controller.communicate(timeout=120)
+    finally:
+        controller.kill()
     assert controller.returncode == 255, said
     assert not results.exists()
 
