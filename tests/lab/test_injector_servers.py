@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.injected import DEADLINE_S, DIRECTORY, Ensemble, ensemble, wait_for
+from tests.lab.injected import DEADLINE_S, DIRECTORY, RUNNING, Ensemble, ensemble, wait_for
 
 IDLE = "import time\nprint('up')\nwhile True: time.sleep(60)"
 
@@ -64,14 +64,14 @@ def stopped(one: Ensemble, pid: int) -> dict[str, Any]:
 
 def test_a_killed_server_is_gone_and_is_started_again_when_the_fault_is_over(one: Ensemble) -> None:
     pid = one.start("n1", IDLE)
-    assert one.state("n1", pid) in tuple("SR")
+    assert one.state("n1", pid) in RUNNING
     verified = one.ask("n1", "kill", fault="f1", how="kill")
     assert (verified["pid"], verified["gone"], verified["code"]) == (pid, True, -9)
     assert one.state("n1", pid) == ""
     assert stopped(one, pid)["how"] == "signal"
     again = one.ask("n1", "undo", fault="f1")["pid"]
     assert again != pid
-    assert one.state("n1", again) in tuple("SR")
+    assert one.state("n1", again) in RUNNING
 
 
 def test_a_server_killed_by_two_faults_comes_back_when_both_are_over(one: Ensemble) -> None:
@@ -123,7 +123,7 @@ def test_a_paused_server_is_stopped_with_every_thread_and_goes_on_afterwards(one
     assert one.ask("n1", "pause", fault="f1") == {"pid": pid, "states": ["T"]}
     assert set(one.sh("n1", f"cut -d' ' -f3 /proc/{pid}/task/*/stat").split()) == {"T"}
     assert "T" not in one.ask("n1", "undo", fault="f1")["states"]
-    assert one.state("n1", pid) in tuple("SR")
+    assert one.state("n1", pid) in RUNNING
 
 
 def test_a_server_paused_by_two_faults_goes_on_when_both_are_over(one: Ensemble) -> None:
@@ -133,7 +133,7 @@ def test_a_server_paused_by_two_faults_goes_on_when_both_are_over(one: Ensemble)
     assert one.ask("n1", "undo", fault="f1")["held_paused_by"] == ["f2"]
     assert one.state("n1", pid) == "T"
     one.ask("n1", "undo", fault="f2")
-    assert one.state("n1", pid) in tuple("SR")
+    assert one.state("n1", pid) in RUNNING
 
 
 def test_a_paused_server_can_be_killed_and_comes_back_paused(one: Ensemble) -> None:
@@ -145,7 +145,7 @@ def test_a_paused_server_can_be_killed_and_comes_back_paused(one: Ensemble) -> N
     assert again["paused"]
     assert one.state("n1", again["pid"]) == "T"
     one.ask("n1", "undo", fault="f1")
-    assert one.state("n1", again["pid"]) in tuple("SR")
+    assert one.state("n1", again["pid"]) in RUNNING
 
 
 # ---- clocks ----
