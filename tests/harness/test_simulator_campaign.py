@@ -20,6 +20,7 @@ from checker.promise import Valid
 from harness.simulator import campaign
 from harness.simulator.campaign import BATCH, Batch, Campaign, ClusterGone, Done, Ended, Spec, Tally, wilson, workers_of
 from harness.simulator.run import Settings
+from tests.addresses import network
 
 SPEC = Spec(3, settings=Settings(duration_s=31.0))
 DEADLINE_S = 120.0
@@ -186,7 +187,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_seed_and_repeats_none_and_one_wi
 def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "CONNECT_S", 1)
     with pytest.raises(ClusterGone):
-        workers_of("tcp://127.0.0.1:9")
+        workers_of(f"tcp://{network()}.1:9")
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------
