@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -276,31 +277,36 @@ def test_nothing_is_left_of_a_lab_however_it_ends(tmp_path: Path, way: str) -> N
 # --- without root -----------------------------------------------------------------------------------------------------
 
 
-def as_a_user(tmp_path: Path, sub_ids: str, program: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, as those of pytest cannot: each copy of it closes what they have in common."""
+    with tempfile.TemporaryDirectory(prefix="onethrone-") as made:
+        yield Path(made)
+
+
+def as_a_user(place: Path, sub_ids: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a program as a user without root, who exists in that process's view of /etc alone when we are root."""
     for name, line in {"passwd": "labuser:x:4242:4242::/tmp:/bin/sh", "group": "labuser:x:4242:"}.items():
-        (tmp_path / name).write_text(Path("/etc", name).read_text() + line + "\n")
+        (place / name).write_text(Path("/etc", name).read_text() + line + "\n")
     for name in ("subuid", "subgid"):
-        (tmp_path / name).write_text(sub_ids)
+        (place / name).write_text(sub_ids)
     # The repository may be where only root can read.
-    shutil.copytree(ROOT / "harness", tmp_path / "code" / "harness", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (tmp_path, *tmp_path.parents):
-        if path.owner() != "root" or path == tmp_path or str(path).startswith("/tmp/"):
-            path.chmod(path.stat().st_mode | 0o055)
-    (tmp_path / "program.py").write_text(program)
+    shutil.copytree(ROOT / "harness", place / "code" / "harness", ignore=shutil.ignore_patterns("__pycache__"))
+    place.chmod(0o755)
+    (place / "program.py").write_text(program)
     mounts = "; ".join(
-        f"touch /etc/{n}; mount --bind {tmp_path}/{n} /etc/{n}" for n in ("passwd", "group", "subuid", "subgid")
+        f"touch /etc/{n}; mount --bind {place}/{n} /etc/{n}" for n in ("passwd", "group", "subuid", "subgid")
     )
     become = (
         "setpriv --reuid 4242 --regid 4242 --clear-groups" if os.geteuid() == 0 else "unshare --user --map-user=4242"
     )
-    script = f"{mounts}; cd {tmp_path}; exec {become} /usr/bin/python3 {tmp_path}/program.py"
+    script = f"{mounts}; cd {place}; exec {become} /usr/bin/python3 {place}/program.py"
     command = ["unshare", "--mount", "sh", "-c", script]
     if os.geteuid() != 0:
-        command = ["/usr/bin/python3", f"{tmp_path}/program.py"] if sub_ids else ["unshare", "-r", *command[1:]]
+        command = ["/usr/bin/python3", f"{place}/program.py"] if sub_ids else ["unshare", "-r", *command[1:]]
     environment = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{tmp_path}/code",
+        "PYTHONPATH": f"{place}/code",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": "/tmp",
     }
@@ -328,8 +334,8 @@ print(lab.directory.exists())
 """
 
 
-def test_a_lab_can_be_made_without_root(tmp_path: Path) -> None:
-    done = as_a_user(tmp_path, "labuser:300000:65536\n", UNPRIVILEGED)
+def test_a_lab_can_be_made_without_root(open_folder: Path) -> None:
+    done = as_a_user(open_folder, "labuser:300000:65536\n", UNPRIVILEGED)
     assert done.stdout.splitlines() == [
         "['root', 'n1']",
         "['table', 'inet', 'trial']",
@@ -339,9 +345,9 @@ def test_a_lab_can_be_made_without_root(tmp_path: Path) -> None:
     ], done.stderr
 
 
-def test_a_user_without_sub_ids_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_user_without_sub_ids_is_told_what_to_do(open_folder: Path) -> None:
     program = "from harness.lab import Lab\nfrom harness.errors import UsageError\n"
     program += "try:\n  Lab.up(1)\nexcept UsageError as error:\n  print(error)"
-    done = as_a_user(tmp_path, "", program)
+    done = as_a_user(open_folder, "", program)
     assert "subuid" in done.stdout, done.stderr
     assert "usermod --add-subuids" in done.stdout
