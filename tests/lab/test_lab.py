@@ -279,7 +279,7 @@ def test_nothing_is_left_of_a_lab_however_it_ends(tmp_path: Path, way: str) -> N
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user can reach, as those of pytest cannot: each copy of it closes what they have in common."""
+    """A folder that every user can reach; a copy of pytest that starts closes the one that all copies share."""
     with tempfile.TemporaryDirectory(prefix="onethrone-") as made:
         yield Path(made)
 
