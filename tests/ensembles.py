@@ -1,6 +1,6 @@
 """Ensembles of real servers for tests: either system, or both mixed, on loopback or on the hosts of a lab.
 
-On loopback every server listens on the same ports of another address in 127.0.0.0/8.  A server dies with the test
+On loopback every server listens on the same ports of an address of its own in 127.0.0.0/8.  A server dies with the test
 process, however that ends, and `Servers.close` (it is a context manager) leaves no process behind.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import signal
 import socket
@@ -26,11 +25,11 @@ from harness.plan.schema import EnsemblePlan
 from harness.systems import base
 from harness.systems.base import Command, Place, System
 from harness.workloads.zookeeper import SocketLike, ZooKeeperClient, ZooKeeperError, four_letter_word
+from tests import addresses
 
 SETTINGS = EnsemblePlan(
     tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888
 )
-_numbers = itertools.count()
 _libc = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -39,7 +38,7 @@ class Servers:
     """Some servers that form one ensemble: `systems_by_host` says what each is; n1 is server 1, and so on."""
 
     def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: EnsemblePlan = SETTINGS) -> None:
-        network = f"127.{1 + os.getpid() % 250}.{next(_numbers) % 250}"
+        network = addresses.network()
         self.directories = {host: directory / host for host in systems_by_host}
         self._set_up(systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)))
 
@@ -94,17 +93,17 @@ class Servers:
                 assert time.monotonic() < end, f"{host} does not stop"
                 time.sleep(0.002)
 
-    def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
+    def connect(self, host: str, deadline_s: float = 10.0) -> SocketLike:
         place, port = self.places[host], self.systems[host].client_port
         return socket.create_connection((place.address, port), timeout=deadline_s)
 
-    def client(self, host: str, deadline_s: float = 5.0) -> ZooKeeperClient:
+    def client(self, host: str, deadline_s: float = 20.0) -> ZooKeeperClient:
         return ZooKeeperClient.connect(self.connect(host), deadline_s)
 
     def ask(self, host: str, word: str) -> str:
         """The answer to a four-letter word; "" when there is none."""
         try:
-            return four_letter_word(self.connect(host), word, 2.0)
+            return four_letter_word(self.connect(host), word, 10.0)
         except (OSError, EOFError, HarnessError, ZooKeeperError):
             return ""
 
@@ -119,7 +118,7 @@ class Servers:
         leaders = [host for host, state in self.states().items() if state == "leading - broadcast"]
         return leaders[0] if len(leaders) == 1 else None
 
-    def wait_for(self, what: str, condition: Callable[[], Any], deadline_s: float = 40.0) -> Any:
+    def wait_for(self, what: str, condition: Callable[[], Any], deadline_s: float = 90.0) -> Any:
         """Wait until the condition gives something true, and return that; fail with the end of every log otherwise."""
         end = time.monotonic() + deadline_s
         while not (result := condition()):
@@ -130,7 +129,7 @@ class Servers:
             time.sleep(0.02)
         return result
 
-    def wait_until_all_serve(self, *hosts: str, deadline_s: float = 40.0) -> str:
+    def wait_until_all_serve(self, *hosts: str, deadline_s: float = 90.0) -> str:
         """Wait until one of these hosts (by default all) leads and the others follow, in broadcast: the leader."""
 
         def settled() -> str | None:
@@ -199,14 +198,17 @@ class LabServers(Servers):
             return parent
         return int(children[0]) if children else parent
 
-    def connect(self, host: str, deadline_s: float = 2.0) -> SocketLike:
+    def connect(self, host: str, deadline_s: float = 10.0) -> SocketLike:
         place, port = self.places[host], self.systems[host].client_port
         return self._remotes[host].forward(place.address, port, deadline_s)
 
 
 def _is_stopped(pid: int) -> bool:
-    tasks = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(state == "T" for state in tasks)
+    states = []
+    for task in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            states.append(task.read_text().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
 
 
 def _die_with_parent() -> None:

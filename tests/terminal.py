@@ -22,6 +22,9 @@ from types import TracebackType
 
 _CONTROL = re.compile(r"\x1b\[([?>=]?)([0-9;]*)([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[()][A-Z0-9]|\x1b[=>78c]")
 
+_END = "\x1b]0;end\x07"
+"""A title, which no row shows."""
+
 
 class Terminal:
     """Runs one program on a pty of that size."""
@@ -98,11 +101,18 @@ class Terminal:
         while not what():
             assert time.monotonic() < end, f"{why}; the terminal shows:\n" + "\n".join(self.lines)
             self.read(0.05)
+        for _ in range(20):  # what is being written, such as the rest of a frame
+            sent = len(self.sent)
+            self.read(0.05)
+            if len(self.sent) == sent:
+                break
 
     def ended(self, deadline_s: float = 60) -> int:
         """Wait for the program to end; its exit code."""
         self.until(lambda: self.process.poll() is not None, "the program did not end", deadline_s)
-        self.read(0.2)
+        os.write(self.slave, _END.encode())  # behind all that the program wrote
+        self.until(lambda: self.sent.endswith(_END), "the last of what it wrote", deadline_s)
+        self.sent = self.sent.removesuffix(_END)
         return self.process.returncode
 
     @property

@@ -76,6 +76,7 @@ def _begin(path: Path | None, length: float | None, results: Path) -> tuple[plan
     try:
         (made.path / "runs").mkdir()
         (made.path / PLAN).write_text(plan.to_toml(), encoding="utf-8")
+        (made.path / journal.FILE).touch()  # whoever follows a link to a campaign finds its journal
         made.begin()
     except OSError as error:
         made.discard()

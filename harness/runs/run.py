@@ -25,11 +25,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -102,29 +102,31 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> RunOutcome:
     given = given_schedule(plan)
     if given is None:  # whatever the hosts will be able to do, its times are the same
         draw(plan, run_value(plan, {}), {kind.needs for kind in KINDS.values()})
-    folder = folders.create(results, plan.name)
     failure = ""
-    with LogFile(folder.log), _interruptible():
-        folder.plan.write_text(plan.to_toml(), encoding="utf-8")
-        progress.say(f"this run is kept in {folder.path}")
-        try:
-            with screen.view(folder.history, folder.schedule, progress):
-                _HostsRun(plan, folder, progress).carry_out(given)
-        except (HarnessError, KeyboardInterrupt) as error:
-            if not folder.history.exists():
-                if isinstance(error, KeyboardInterrupt):
+    with _interruptible() as from_now_on:
+        folder = folders.create(results, plan.name)
+        with LogFile(folder.log):
+            try:
+                from_now_on()
+                folder.plan.write_text(plan.to_toml(), encoding="utf-8")
+                progress.say(f"this run is kept in {folder.path}")
+                with screen.view(folder.history, folder.schedule, progress):
+                    _HostsRun(plan, folder, progress).carry_out(given)
+            except (HarnessError, KeyboardInterrupt) as error:
+                if not folder.history.exists():
+                    if isinstance(error, KeyboardInterrupt):
+                        folder.discard()
+                    raise
+                failure = str(error) or "interrupted"
+                LOG.exception("the run ended before its time")
+                progress.say(f"the run ended before its time: {failure}")
+            except UsageError:
+                if not folder.history.exists():
                     folder.discard()
                 raise
-            failure = str(error) or "interrupted"
-            LOG.exception("the run ended before its time")
-            progress.say(f"the run ended before its time: {failure}")
-        except UsageError:
-            if not folder.history.exists():
-                folder.discard()
-            raise
-        finally:
-            folder.end()
-        return judge(folder, progress, failure)
+            finally:
+                folder.end()
+            return judge(folder, progress, failure)
 
 
 def judge(folder: RunFolder, progress: Progress, failure: str = "") -> RunOutcome:
@@ -333,21 +335,38 @@ UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does; a second signal is ignored, so that it ends cleanly."""
-    ended = False
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does; a second signal is ignored, so that it ends cleanly.
+
+    Call what is yielded once a folder that was made would be discarded: a signal that came earlier is raised there.
+    """
+    heard = 0
+    held, ended = True, False
+
+    def end() -> NoReturn:
+        nonlocal ended
+        ended = True
+        raise KeyboardInterrupt(f"interrupted by {signal.Signals(heard).name}")
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        nonlocal ended
-        if not ended:
-            ended = True
-            raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
-        os.write(2, b"onethrone: already ending; the hosts are being healed\n")
+        nonlocal heard
+        if ended:
+            os.write(2, b"onethrone: already ending; the hosts are being healed\n")
+            return
+        heard = heard or number
+        if not held:
+            end()
+
+    def from_now_on() -> None:
+        nonlocal held
+        held = False
+        if heard:
+            end()
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        yield
+        yield from_now_on
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 
 from harness.hosts.provision.lab import Lab
-from tests.lab.test_run import in_the_middle
+from tests.lab.test_run import in_the_middle, ours, until
 
 LEASE_S = 5.0
 ROUNDS = 3
 LEASES_MAX = 1.2
 
 WATCH = """
+echo watching
 while nft list tables | grep -q onethrone || ps -eo stat= | grep -q ^T; do sleep 0.02; done
 python3 -c 'import time; print(time.monotonic())'
 """
@@ -39,13 +40,17 @@ def test_hosts_are_healed_within_the_lease_of_a_controller_that_is_killed(tmp_pa
                 subprocess.Popen(["ssh", "-F", lab.ssh_config, host, WATCH], stdout=subprocess.PIPE, text=True)
                 for host in lab.hosts
             ]
-            time.sleep(1)  # the watches are up; the controller lives on, and its hosts keep their faults
+            for watch in watches:  # they are up before the kill; until then the controller lives, and so do its faults
+                assert watch.stdout is not None
+                assert watch.stdout.readline() == "watching\n"
             controller.send_signal(signal.SIGKILL)
             killed = time.monotonic()
             controller.communicate(timeout=30)
             # A lab's hosts share this machine's monotonic clock.  A host without a fault is not counted.
             healed = [float(watch.communicate(timeout=60)[0]) for watch in watches]
             took_s += [at - killed for at in healed if at > killed]
+            # An injector outlives its controller by two leases, and refuses the next run's injector until it has ended.
+            until(lambda: not any(ours(lab, host) for host in lab.hosts), 60, "the injectors have ended")
     leases = [s / LEASE_S for s in took_s]
     print(
         json.dumps(

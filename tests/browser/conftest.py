@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from harness.report import write_report
 from tests.browser.stories import Story
@@ -25,6 +25,8 @@ ARGS = [
 ]
 
 Open = Callable[..., Page]
+
+expect.set_options(timeout=30_000)  # five seconds are too few for a page on a machine that does something else
 
 
 @pytest.fixture(scope="module")

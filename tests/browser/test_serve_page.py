@@ -18,8 +18,6 @@ from harness.serve.server import ResultsServer, serving
 HISTORIES = Path(__file__).parents[1] / "histories"
 EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(2)>\"'&"
 
-expect.set_options(timeout=30_000)
-
 Look = Callable[..., Page]
 
 

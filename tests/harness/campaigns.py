@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import UsageError
 from harness.campaign import journal
 from harness.campaign.tally import Tally, add_up
 
@@ -78,10 +78,7 @@ def folder_of(results: Path) -> Path:
 
 
 def entries(campaign: Path, what: str) -> list[dict[str, Any]]:
-    try:
-        return [entry for entry in journal.read(campaign) if entry["what"] == what]
-    except UsageError:
-        return []  # not begun yet
+    return [entry for entry in journal.read(campaign) if entry["what"] == what]
 
 
 def tally(campaign: Path) -> Tally:
@@ -99,6 +96,13 @@ def until(what: Callable[[], Any], why: str, deadline_s: float = 200) -> Any:
 def summary(campaign: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((campaign / "summary.json").read_bytes())
     return found
+
+
+def kill_all(pids: list[int]) -> None:
+    """SIGKILL for each of them that has not ended meanwhile."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def children(campaign: Path) -> list[int]:

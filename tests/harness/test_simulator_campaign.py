@@ -31,6 +31,7 @@ from harness.simulator.sweep import (
     wilson,
     workers_of,
 )
+from tests.addresses import network
 
 SPEC = SweepSpec(3, settings=SimulatorSettings(duration_s=31.0))
 DEADLINE_S = 120.0
@@ -197,7 +198,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_seed_and_repeats_none_and_one_wi
 def test_a_scheduler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "CONNECT_S", 1)
     with pytest.raises(ClusterGone):
-        workers_of("tcp://127.0.0.1:9")
+        workers_of(f"tcp://{network()}.1:9")
 
 
 # ---- verdicts --------------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ def test_a_stopped_server_leaves_a_write_unknown_within_the_deadline(zookeeper: 
 
 
 def test_four_letter_words_answer(zookeeper: Servers) -> None:
+    zookeeper.wait_until_all_serve()
     assert zookeeper.ask("n1", "ruok") == "imok"
     assert "Mode: " in zookeeper.ask("n1", "srvr")
     assert sorted(zookeeper.states().values()) == ["following - broadcast"] * 2 + ["leading - broadcast"]

@@ -15,6 +15,8 @@ from harness.hosts.ssh.remote import Remote, RemoteProcess
 
 DIRECTORY = "/run/onethrone"
 DEADLINE_S = 30.0
+RUNNING = ("S", "R", "D")
+"""Letters of a process that is not stopped; one that starts may be in the middle of reading its files."""
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -97,15 +99,20 @@ def ensemble(hosts: int, lease_s: float = 30.0) -> Iterator[Ensemble]:
 # ---- packets ----
 
 _PACKETS = """
-import collections, json, socket, sys, threading, time
+import collections, json, socket, sys, time
+SO_RCVBUFFORCE = 33  # beyond the machine's bound: a burst waits here, however late this process is scheduled
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+sock.setblocking(False)
 sock.bind(("0.0.0.0", 9999))
 heard = collections.defaultdict(list)
-def listen():
-    while True:
-        data, source = sock.recvfrom(65536)
-        heard[source[0]].append(int(data[:16]))
-threading.Thread(target=listen, daemon=True).start()
+def take():
+    try:
+        while True:
+            data, source = sock.recvfrom(65536)
+            heard[source[0]].append(int(data[:16]))
+    except BlockingIOError:
+        pass  # all that has come is taken
 for line in sys.stdin:
     order = json.loads(line)
     if "send" in order:
@@ -117,6 +124,7 @@ for line in sys.stdin:
             time.sleep(order["gap_s"])
         print(json.dumps("sent"), flush=True)
     else:
+        take()
         print(json.dumps(heard.pop(order["heard"], [])), flush=True)
 """
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.lab.injected import DEADLINE_S, DIRECTORY, Ensemble, ensemble, wait_f
 
 IDLE = "import time\nprint('up')\nwhile True: time.sleep(60)"
 DROP = {"10.42.0.9": {"drop": True}}
-LEASE_S = 2.0
+LEASE_S = 4.0
 
 # The processes of the injector and what it started, but not those of sshd's sessions.
 OURS = "ps -eo pid=,args= | grep -E 'onethrone-injector|nft -i|time.sleep\\(60\\)' | grep -v -e grep -e attach || true"
@@ -75,10 +76,14 @@ def test_when_the_controller_is_silent_for_a_lease_the_host_heals_itself_and_aft
 
 
 def test_when_the_controller_comes_back_after_its_lease_it_learns_what_was_healed() -> None:
-    with ensemble(1, LEASE_S) as hosts:
+    archive = f"{DIRECTORY}/onethrone-injector.pyz"
+    with ensemble(1, 2 * LEASE_S) as hosts:
         tormented(hosts)
-        # The relay is stopped, as on a host that swaps: nothing ends, and all is silent.
+        # The relay is stopped and each new one hangs, as on a host that swaps: nothing ends, and all is silent.
+        hosts.sh("n1", f"mv {archive} {archive}.kept && echo 'import time; time.sleep(600)' > {archive}")
         hosts.sh("n1", "kill -STOP $(pgrep -f '[i]njector.pyz attach')")
+        wait_for(lambda: hosts.table("n1") == "", "the host heals itself")
+        hosts.sh("n1", f"mv {archive}.kept {archive}; pkill -9 -f '[i]njector.pyz attach' || true")
         wait_for(lambda: hosts.seen.named("n1", "healed"), "the event that the host healed itself")
         assert hosts.seen.named("n1", "healed")[0]["faults"] == ["f1", "f2", "f3", "f4", "f5"]
         assert hosts.ask("n1", "status")["faults"] == []
@@ -91,8 +96,8 @@ def test_when_the_injector_is_killed_its_guardian_heals_the_host_and_then_ends_t
     with ensemble(1, LEASE_S) as hosts:
         pid = tormented(hosts)
         hosts.sh("n1", f"kill -9 $(cat {DIRECTORY}/pid)")
-        wait_for(lambda: hosts.table("n1") == "", "the cut is undone", deadline_s=10)
-        wait_for(lambda: hosts.state("n1", pid) != "T", "the server goes on", deadline_s=10)
+        wait_for(lambda: hosts.table("n1") == "", "the cut is undone")
+        wait_for(lambda: hosts.state("n1", pid) != "T", "the server goes on")
         nothing_is_left(hosts)
         assert hosts.injectors["n1"].request("ping", DEADLINE_S).ok is False
         wait_for(lambda: hosts.injectors["n1"].lost, "the controller knows")
@@ -177,8 +182,13 @@ def test_an_event_that_happens_while_there_is_no_channel_is_told_afterwards_once
     pid = one.start("n1", IDLE)
     cut_channel(one)
     one.sh("n1", f"kill -9 {pid}")
+
+    def told() -> list[dict[str, Any]]:
+        return [event for event in one.seen.named("n1", "stopped") if event["pid"] == pid]
+
+    wait_for(told, "its end is told")
     one.ask("n1", "ping")
-    ends = [event for event in one.seen.named("n1", "stopped") if event["pid"] == pid]
+    ends = told()
     assert [(event["how"], event["code"], event["asked"]) for event in ends] == [("signal", 9, None)]
 
 
@@ -286,13 +296,10 @@ def test_a_hundred_faults_add_no_thread_no_descriptor_and_no_process(one: Ensemb
     one.start("n1", IDLE, clock="monotonic")
     resident = one.sh("n1", f"cat {DIRECTORY}/pid")
 
-    def counts() -> tuple[int, int, str, str]:
-        return (
-            threading.active_count(),
-            len(os.listdir("/proc/self/fd")),
-            one.sh("n1", f"ls /proc/{resident}/fd | wc -l; ls /proc/{resident}/task | wc -l"),
-            one.sh("n1", f"pgrep -P {resident} | wc -l"),
-        )
+    def counts() -> list[int]:
+        here = [threading.active_count(), len(os.listdir("/proc/self/fd"))]
+        listed = f"ls /proc/{resident}/fd | wc -l; ls /proc/{resident}/task | wc -l; pgrep -P {resident} | wc -l"
+        return here + [int(count) for count in one.sh("n1", listed).split()]
 
     def torment(number: int) -> None:
         one.ask("n1", "net", fault=f"a{number}", links=DROP)
@@ -309,7 +316,11 @@ def test_a_hundred_faults_add_no_thread_no_descriptor_and_no_process(one: Ensemb
     before = counts()
     for number in range(1, 41):
         torment(number)
-    assert wait_for(lambda: counts() == before, "as many as before")
+
+    def no_more_than_before() -> bool:  # what other tests left open here may be closed meanwhile
+        return all(now <= then for now, then in zip(counts(), before, strict=True))
+
+    wait_for(no_more_than_before, "no more than before")
 
 
 def test_the_injector_is_written_in_python_3_9() -> None:

@@ -11,7 +11,7 @@ import pytest
 from nemesis.faults import Fault, resolve
 from nemesis.orders import orders, undo
 from nemesis.targets import View
-from tests.lab.injected import DEADLINE_S, Ensemble, Packets, ensemble, wait_for
+from tests.lab.injected import DEADLINE_S, RUNNING, Ensemble, Packets, ensemble, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_host_that_dies_sends_nothing_any_more_not_even_a_reset(three: Ensembl
     assert packets.heard("n1", "n2") == []
     assert packets.heard("n2", "n1") == []
     verified = three.ask("n1", "undo", fault="f1")
-    assert three.state("n1", verified["pid"]) in "SR"
+    assert three.state("n1", verified["pid"]) in RUNNING
     assert packets.heard("n1", "n2", all_of_it=True)
     three.ask("n1", "stop")
 
@@ -190,12 +190,13 @@ def test_a_table_that_somebody_else_deletes_is_noticed_and_made_anew_with_the_ne
 
 
 def test_the_control_path_is_never_cut(three: Ensemble) -> None:
-    server = "import socket\nfor port in (22, 23): globals()[f's{port}'] = socket.create_server(('', port))\ninput()"
-    listening = three.remotes["n1"].spawn(["python3", "-c", server])
+    server = "import socket\nfor port in (22, 23): globals()[f's{port}'] = socket.create_server(('', port))\n"
+    listening = three.remotes["n1"].spawn(["python3", "-u", "-c", server + "print('up')\ninput()"])
+    assert listening.read_line(DEADLINE_S) == b"up"
     # As sshd of a host that is reached over its network would say it: the controller is n2, the port is 22.
     attach = "SSH_CONNECTION='10.42.0.2 40000 10.42.0.1 22' python3 onethrone-injector.pyz attach --dir ."
     three.sh("n1", f"cd /run/onethrone && (echo; sleep 0.5) | {attach} || true")
-    connect = "import socket; socket.create_connection(('10.42.0.1', %d), timeout=2); print('connected')"
+    connect = "import socket; socket.create_connection(('10.42.0.1', %d), timeout=3); print('connected')"
 
     def through() -> list[bool]:
         return [

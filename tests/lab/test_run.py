@@ -33,11 +33,11 @@ def run_of(results: Path) -> Path:
     return (results / "latest").resolve()
 
 
-def until(what: Callable[[], bool], deadline_s: float, why: str) -> None:
+def until(what: Callable[[], bool], deadline_s: float, why: str, every_s: float = 0.05) -> None:
     end = time.monotonic() + deadline_s
     while not what():
         assert time.monotonic() < end, f"not within {deadline_s} s: {why}"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def faults(history: Path, kind: str) -> list[Op]:
@@ -213,9 +213,14 @@ def in_the_middle(lab: Lab, results: Path, lease_s: float) -> subprocess.Popen[s
          "--schedule", str(SCHEDULES / "hold.json"), "--lease", str(lease_s)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    history = results / "current" / "history.jsonl"
+
+    def in_force() -> bool:
+        assert controller.poll() is None, f"the run ended early: {controller.communicate()[0]}"
+        return history.exists() and len(faults(history, "ok")) == 2
+
     try:
-        history = results / "current" / "history.jsonl"
-        until(lambda: history.exists() and len(faults(history, "ok")) == 2, 60, "two faults are in force")
+        until(in_force, 120, "two faults are in force")
         assert any("onethrone" in on_host(lab, host, "nft list tables") for host in lab.hosts)
         assert any(stopped_processes(lab, host) for host in lab.hosts)
     except BaseException:
@@ -266,16 +271,21 @@ def test_a_run_that_is_interrupted_leaves_the_hosts_as_it_found_them_and_judges_
     assert not (tmp_path / "results" / "current").is_symlink()
 
 
-def test_a_run_that_is_interrupted_before_its_history_began_leaves_no_folder(lab: Lab, tmp_path: Path) -> None:
-    results = tmp_path / "results"
+@pytest.mark.parametrize("moment", ["it has a folder", "it connects"])
+def test_a_run_that_is_interrupted_before_its_history_began_leaves_no_folder(tmp_path: Path, moment: str) -> None:
+    """Its hosts never answer, so that no history begins however late the signal comes."""
+    results, connecting = tmp_path / "results", tmp_path / "connecting"
+    (tmp_path / "config").write_text(f"Host *\n  ProxyCommand touch {connecting}; exec sleep 600\n")
     controller = subprocess.Popen(
-        [*ONETHRONE, "run", "-F", str(lab.ssh_config), "--hosts", "n1,n2,n3", "--results", str(results)],
+        [*ONETHRONE, "run", "-F", str(tmp_path / "config"), "--hosts", "n1,n2,n3", "--results", str(results)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until(results.exists, 60, "it has a folder")
-    assert not list(results.glob("*/*/history.jsonl"))
-    controller.send_signal(signal.SIGINT)
-    _, said = controller.communicate(timeout=60)
+    try:
+        until((results if moment == "it has a folder" else connecting).exists, 60, moment, every_s=0.0)
+        controller.send_signal(signal.SIGINT)
+        _, said = controller.communicate(timeout=120)
+    finally:
+        controller.kill()
     assert controller.returncode == 255, said
     assert not results.exists()
 

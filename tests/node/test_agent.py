@@ -30,10 +30,11 @@ from node.protocol.events import Accepted, Event, InitialMessage, Received
 from node.protocol.server import Server
 from node.wire import packets
 from node.wire.frames import V1, encode
+from tests.addresses import network
 from tests.ensembles import Servers
 
 THREE = dict.fromkeys(("n1", "n2", "n3"), "onethrone")
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +293,8 @@ def test_a_long_log_becomes_a_snapshot_from_which_servers_restart_and_are_synchr
 
 def test_what_a_peer_says_before_the_core_has_started_waits_for_the_start(tmp_path: Path) -> None:
     """We listen before we start, since a port in use has to be known first; a peer may be quick."""
-    members = tuple(Member(sid, f"127.178.0.{sid}", 22888, 23888) for sid in (1, 2, 3))
+    place = network()
+    members = tuple(Member(sid, f"{place}.{sid}", 22888, 23888) for sid in (1, 2, 3))
     config = Config(3, members, data_dir=str(tmp_path))
     journal = tmp_path / "journal.jsonl"
 
@@ -332,16 +334,17 @@ def test_what_a_peer_says_before_the_core_has_started_waits_for_the_start(tmp_pa
 class One:
     """A server that is alone in its ensemble, and its files."""
 
-    def __init__(self, folder: Path, ports: tuple[int, int, int], extra: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.client_port = ports[0]
+        self.address = f"{network()}.1"
+        self.client = (self.address, 22181)
         self.archive = folder / "onethrone-node.pyz"
         self.archive.write_bytes(build("node"))
         (folder / "myid").write_text("1\n")
         self.config = folder / "zoo.cfg"
         self.config.write_text(
-            f"tickTime=200\ninitLimit=5\nsyncLimit=5\ndataDir={folder}\nclientPort={ports[0]}\n"
-            f"clientPortAddress=127.0.0.1\nserver.1=127.0.0.1:{ports[1]}:{ports[2]}\n{extra}"
+            f"tickTime=200\ninitLimit=5\nsyncLimit=5\ndataDir={folder}\nclientPort={self.client[1]}\n"
+            f"clientPortAddress={self.address}\nserver.1={self.address}:22888:23888\n"
         )
         self.command = [sys.executable, str(self.archive), "serve", "--config", str(self.config)]
 
@@ -351,7 +354,7 @@ class One:
 
     def ask(self, word: str) -> str:
         try:
-            return four_letter_word(socket.create_connection(("127.0.0.1", self.client_port), 5), word, 5)
+            return four_letter_word(socket.create_connection(self.client, 20), word, 20)
         except (OSError, Failed):
             return ""
 
@@ -364,11 +367,7 @@ class One:
 
 @pytest.fixture
 def one(tmp_path: Path) -> One:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = tuple(s.getsockname()[1] for s in sockets)
-    for s in sockets:
-        s.close()
-    return One(tmp_path, ports)
+    return One(tmp_path)
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -435,7 +434,7 @@ def test_a_wrong_configuration_ends_with_254_and_one_line_that_names_it(one: One
 def test_a_damaged_log_ends_with_254_and_one_line_that_names_file_and_offset(one: One) -> None:
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:
         one.wait_until_it_serves()
-        with ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
+        with ZooKeeperClient.connect(socket.create_connection(one.client, 20)) as client:
             for number in range(3):
                 client.create(f"/{number}", b"x")
         process.kill()
@@ -450,10 +449,10 @@ def test_a_damaged_log_ends_with_254_and_one_line_that_names_file_and_offset(one
 
 
 def test_a_port_in_use_ends_with_14_after_a_few_tries(one: One) -> None:
-    with socket.create_server(("127.0.0.1", one.client_port)):
+    with socket.create_server(one.client):
         done = one.run()
     assert done.returncode == 14
-    assert f"client port: cannot listen on 127.0.0.1 port {one.client_port}: Address already in use" in done.stderr
+    assert f"client port: cannot listen on {one.address} port {one.client[1]}: Address already in use" in done.stderr
 
 
 def test_a_write_that_fails_stops_the_server_at_once_with_10(one: One) -> None:
@@ -465,14 +464,14 @@ def test_a_write_that_fails_stops_the_server_at_once_with_10(one: One) -> None:
     with subprocess.Popen(one.command, stderr=-3, preexec_fn=limit) as process:  # noqa: PLW1509 - one system call
         one.wait_until_it_serves()
         done = 0
-        client = ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5))
+        client = ZooKeeperClient.connect(socket.create_connection(one.client, 20))
         with contextlib.suppress(Unknown):
             for done in range(100):
                 client.create(f"/{done}", bytes(200))
         assert process.wait(DEADLINE_S) == 10
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:
         one.wait_until_it_serves()
-        with ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", one.client_port), 5)) as client:
+        with ZooKeeperClient.connect(socket.create_connection(one.client, 20)) as client:
             assert len(client.get_children("/")) == done > 5
         process.kill()
 

@@ -31,6 +31,7 @@ from node.protocol.events import (
 )
 from node.wire.frames import V1, encode
 from node.wire.packets import encode_snapshot
+from tests.addresses import network
 
 DEADLINE_S = 30.0
 HELLO = InitialMessage(V1, 9, (("127.0.0.1", 3888),))
@@ -41,18 +42,20 @@ class World:
     """Links without a core: what it would be told, and what is logged."""
 
     def __init__(self, tick_ms: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-            ports = [first.getsockname()[1], second.getsockname()[1]]
-        self.ports = {ELECTION: ports[0], QUORUM: ports[1]}
+        self.address = f"{network()}.1"
+        self.ports = {ELECTION: 23888, QUORUM: 22888}
         self.config = Config(
-            sid=1, members=(Member(1, "127.0.0.1", ports[1], ports[0]),), tick_ms=tick_ms, sync_limit=1
+            sid=1,
+            members=(Member(1, self.address, self.ports[QUORUM], self.ports[ELECTION]),),
+            tick_ms=tick_ms,
+            sync_limit=1,
         )
         self.told: list[Event] = []
         self.lines: list[str] = []
         self.links = Links(self.config, self.told.append, lambda level, text: self.lines.append(text))
 
     async def connect(self, port: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.ports[port])
+        return await asyncio.open_connection(self.address, self.ports[port])
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -101,7 +104,7 @@ def test_an_accepted_connection_is_told_with_its_first_message_and_lost_once() -
 def test_a_dial_is_answered_once_and_connects_both_ways() -> None:
     async def main() -> None:
         async with world() as w:
-            w.links.dial(Dial(1, QUORUM, 1, ("127.0.0.1", w.ports[QUORUM]), 5000))
+            w.links.dial(Dial(1, QUORUM, 1, (w.address, w.ports[QUORUM]), 5000))
             await w.until(lambda: w.told)
             assert w.told == [Connected(1)]
             ping = QuorumPacket(PING, 7, None)
@@ -122,7 +125,7 @@ def test_a_dial_is_answered_once_and_connects_both_ways() -> None:
 def test_a_dial_that_fails_or_times_out_is_lost_once_and_one_hung_up_is_never_told() -> None:
     async def main() -> None:
         async with world() as w:
-            with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            with socket.create_server((w.address, 0), backlog=0) as full:
                 address = full.getsockname()
                 fillers = [socket.socket() for _ in range(4)]  # the backlog is full then, and further SYNs are dropped
                 for filler in fillers:
@@ -132,7 +135,7 @@ def test_a_dial_that_fails_or_times_out_is_lost_once_and_one_hung_up_is_never_to
                 w.links.dial(Dial(3, ELECTION, 3, address, 60_000))
                 await w.until(lambda: w.told)
                 assert w.told == [
-                    Lost(1, f"cannot connect to server 3 at 127.0.0.1:{address[1]}: no connection within 300 ms")
+                    Lost(1, f"cannot connect to server 3 at {address[0]}:{address[1]}: no connection within 300 ms")
                 ]
                 w.links.hang_up(HangUp(3))
                 for filler in fillers:
@@ -166,7 +169,7 @@ def test_a_peer_that_stalls_is_closed_within_its_patience_with_one_line(sent: by
 
 def test_a_peer_that_said_all_it_began_may_be_silent_for_long() -> None:
     async def main() -> None:
-        async with world(tick_ms=100) as w:
+        async with world(tick_ms=500) as w:  # long enough for what is said at once to be heard in it, under load too
             _, idle = await w.connect(ELECTION)
             idle.write(encode(HELLO))
             await w.until(lambda: len(w.told) == 2)
@@ -235,10 +238,19 @@ def test_a_hung_up_peer_that_never_reads_is_cut_off_at_last() -> None:
     run(main)
 
 
+def free_ports() -> list[int]:
+    """Two that nobody uses on any address now; a server on all addresses cannot have an address of its own."""
+    with socket.create_server(("", 0)) as first, socket.create_server(("", 0)) as second:
+        return [first.getsockname()[1], second.getsockname()[1]]
+
+
 def test_listening_on_all_addresses_is_possible() -> None:
     async def main() -> None:
-        w = World(1000)
-        links = Links(replace(w.config, listen_on_all_ips=True), w.told.append, lambda level, text: None)
+        w = World(60_000)
+        w.ports = dict(zip((ELECTION, QUORUM), free_ports(), strict=True))
+        own = Member(1, w.address, w.ports[QUORUM], w.ports[ELECTION])
+        config = replace(w.config, members=(own,), listen_on_all_ips=True)
+        links = Links(config, w.told.append, lambda level, text: None)
         await links.start()
         try:
             with socket.create_connection(("127.0.0.77", w.ports[ELECTION]), DEADLINE_S) as connection:
