@@ -29,7 +29,8 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, cas
 from node.agent import four_letter_words
 from node.agent.links import listen
 from node.config import Config
-from node.protocol.events import LEADING, ClientRequest, Event, Reply
+from node.protocol.events import ClientRequest, Event, Reply
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
 from node.wire import jute, packets
 from node.wire.jute import WireError

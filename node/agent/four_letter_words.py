@@ -12,7 +12,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
 
-from node.protocol.events import FOLLOWING, LEADING, STATE_NAMES
+from node.protocol.messages import FOLLOWING, LEADING, STATE_NAMES
 from node.wire.frames import format_address
 
 if TYPE_CHECKING:

@@ -24,20 +24,8 @@ import socket
 from typing import Callable, Dict, List, Optional, Union, cast
 
 from node.config import Config
-from node.protocol.events import (
-    ELECTION,
-    QUORUM,
-    Accepted,
-    Address,
-    Connected,
-    Dial,
-    Event,
-    HangUp,
-    Lost,
-    Received,
-    Send,
-    SnapshotStream,
-)
+from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
+from node.protocol.messages import ELECTION, QUORUM, Address, SnapshotStream
 from node.wire.frames import ElectionDecoder, QuorumDecoder, WireError, encode
 
 MAX_ACCEPTED = 256

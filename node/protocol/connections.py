@@ -27,18 +27,8 @@ from typing import Dict, Optional
 
 from node.config import Config
 from node.protocol.core import MS, Core
-from node.protocol.events import (
-    ELECTION,
-    LOOKING,
-    Address,
-    Dial,
-    Durable,
-    HangUp,
-    InitialMessage,
-    Notification,
-    QuorumPacket,
-    Send,
-)
+from node.protocol.events import Dial, Durable, HangUp, Send
+from node.protocol.messages import ELECTION, LOOKING, Address, InitialMessage, Notification, QuorumPacket
 
 V1 = -65536
 GENERIC_OBSERVER = (1 << 63) - 1

@@ -11,12 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from node.protocol import events
-from node.protocol.core import Vote, epoch_of
-from node.protocol.election import Ballot
+from node.protocol.core import epoch_of
 from node.protocol.events import (
-    PACKET_NAMES,
-    STATE_NAMES,
     Accepted,
     AppendTxns,
     ClientRequest,
@@ -25,25 +21,38 @@ from node.protocol.events import (
     Effect,
     Event,
     HangUp,
-    InitialMessage,
     Log,
     Lost,
-    Message,
-    Notification,
-    QuorumPacket,
     Reached,
     Received,
     Reply,
     Report,
     Send,
     SetTimer,
-    SnapshotStream,
     StoreEpoch,
     StoreSnapshot,
     TimerDue,
     TruncateLog,
 )
+from node.protocol.messages import (
+    ACKEPOCH,
+    FOLLOWERINFO,
+    LEADERINFO,
+    NEWLEADER,
+    OBSERVERINFO,
+    PACKET_NAMES,
+    PING,
+    REQUEST,
+    STATE_NAMES,
+    UPTODATE,
+    InitialMessage,
+    Message,
+    Notification,
+    QuorumPacket,
+    SnapshotStream,
+)
 from node.protocol.server import Server
+from node.protocol.votes import Ballot, Vote
 
 Who = Callable[[int], str]
 """The name of the server at the other end of a connection, or the connection itself."""
@@ -87,9 +96,9 @@ def message(said: Message) -> str:
         return f"vote for server {said.leader} ({what}), {state}"
     if isinstance(said, QuorumPacket):
         name = PACKET_NAMES.get(said.type, f"packet of type {said.type}")
-        if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
+        if said.type in (LEADERINFO, NEWLEADER, FOLLOWERINFO, OBSERVERINFO):
             return f"{name}, epoch {epoch_of(said.zxid)}"
-        return name if said.type in (events.PING, events.REQUEST) else f"{name} {zxid(said.zxid)}"
+        return name if said.type in (PING, REQUEST) else f"{name} {zxid(said.zxid)}"
     if isinstance(said, InitialMessage):
         return f"introduction of server {said.sid}"
     return f"snapshot at {zxid(said.zxid)}, {len(said.stream)} bytes"
@@ -100,14 +109,10 @@ def label(said: Message) -> str:
     if isinstance(said, Notification):
         return f"vote {said.leader}, round {said.round}"
     if isinstance(said, QuorumPacket):
-        if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
+        if said.type in (LEADERINFO, NEWLEADER, FOLLOWERINFO, OBSERVERINFO):
             return f"{PACKET_NAMES[said.type]} {epoch_of(said.zxid)}"
         name = PACKET_NAMES.get(said.type, f"type {said.type}")
-        return (
-            name
-            if said.type in (events.PING, events.REQUEST, events.ACKEPOCH, events.UPTODATE)
-            else f"{name} {zxid(said.zxid)}"
-        )
+        return name if said.type in (PING, REQUEST, ACKEPOCH, UPTODATE) else f"{name} {zxid(said.zxid)}"
     return "introduction" if isinstance(said, InitialMessage) else "snapshot"
 
 
@@ -195,11 +200,11 @@ def state(server: Server, origin_ns: int) -> dict[str, str]:
 def _show(  # noqa: PLR0912 - a shape for each kind of value
     shown: dict[str, str], path: str, leaf: str, value: Any, origin_ns: int
 ) -> None:
-    if isinstance(value, Notification | QuorumPacket | SnapshotStream | InitialMessage):
+    if isinstance(value, (Notification, QuorumPacket, SnapshotStream, InitialMessage)):
         shown[path] = message(value)
     elif isinstance(value, dict):
         _show_dict(shown, path, leaf, value, origin_ns)
-    elif isinstance(value, Vote | Ballot):
+    elif isinstance(value, (Vote, Ballot)):
         state = f", {STATE_NAMES[value.state]}" if isinstance(value, Ballot) else ""
         shown[path] = (
             f"server {value.leader} (epoch {value.epoch}, zxid {zxid(value.zxid)}, round {value.round}){state}"
@@ -212,7 +217,7 @@ def _show(  # noqa: PLR0912 - a shape for each kind of value
             _show(shown, f"{path}.{name}", name, part, origin_ns)
     elif isinstance(value, list):
         shown[path] = _listed(leaf, value)
-    elif isinstance(value, set | frozenset):
+    elif isinstance(value, (set, frozenset)):
         shown[path] = "{" + ", ".join(map(str, sorted(value))) + "}"
     elif isinstance(value, bool) or value is None:
         shown[path] = str(value)

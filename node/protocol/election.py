@@ -22,46 +22,20 @@ Example: 1, 2, 3 start on empty disks.  1 hears 3's vote (0, 0, 3), better than 
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional
 
 from node.config import Config
 from node.protocol.connections import Connections
-from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MS, Vote
-from node.protocol.events import FOLLOWING, LEADING, LOOKING, OBSERVING, STATE_NAMES, Durable, Notification
+from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MS
+from node.protocol.events import Durable
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
+from node.protocol.votes import Ballot, Vote, ballot_of, beats, same_vote, votes_evidence
 
 FINALIZE_WAIT_MS = 200
 NON_VOTER_INTERVAL_MS = 400
 """Longest pause between two questions of a server that nobody notifies by himself, such as an observer."""
 MAX_ROUND = 1 << 62
 NOTIFICATION_VERSION = 2
-
-
-class Ballot(NamedTuple):
-    """A vote as it was received: with its voter's state, and the version of the message."""
-
-    leader: int
-    zxid: int
-    round: int
-    epoch: int
-    state: int
-    version: int
-
-
-def ballot_of(n: Notification, version: int) -> Ballot:
-    return Ballot(n.leader, n.zxid, n.round, n.peer_epoch, n.state, version)
-
-
-def same_vote(a: Ballot, b: Ballot) -> bool:
-    """Are two votes for the same thing (Vote.equals; section 3.3)?
-
-    Established servers report different zxids and rounds for one leader (ZOOKEEPER-1732, 1805, 1817), and epochs that
-    differ between versions (ZOOKEEPER-1808).
-    """
-    if LOOKING in (a.state, b.state):
-        return a[:4] == b[:4]
-    if (a.version > 0) != (b.version > 0):
-        return a.leader == b.leader
-    return a.leader == b.leader and a.epoch == b.epoch
 
 
 def config_text(config: Config) -> str:
@@ -168,7 +142,7 @@ class Election(Connections):
         """Does a vote beat another (totalOrderPredicate)?  A server of weight 0 never wins (ZOOKEEPER-491)."""
         if self.verifier.weight(a.leader) == 0:
             return False
-        return (a.epoch, a.zxid, a.leader) > (b.epoch, b.zxid, b.leader)
+        return beats(a, b)
 
     # ---- notifications ---------------------------------------------------------------------------------------------
 
@@ -335,10 +309,3 @@ class Election(Connections):
     def update_election_vote(self, epoch: int) -> None:
         """An established leader's servers vote for it with its new epoch (ZOOKEEPER-1732; section 3.8)."""
         self.vote = self.vote._replace(epoch=epoch)
-
-
-def votes_evidence(votes: Iterable[Any]) -> Dict[str, Any]:
-    return {
-        str(sid): {"round": b.round, "epoch": b.epoch, "zxid": b.zxid, "state": STATE_NAMES[b.state]}
-        for sid, b in sorted(votes)
-    }

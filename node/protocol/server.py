@@ -11,35 +11,30 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from node.protocol.broadcast import SYNCED
-from node.protocol.core import BROADCAST, MS, Vote
-from node.protocol.events import (
+from node.protocol.core import BROADCAST, MS
+from node.protocol.events import Accepted, ClientRequest, Connected, Effect, Event, Lost, Received, TimerDue
+from node.protocol.following import Learner
+from node.protocol.leadership import SYNCED
+from node.protocol.leading import Leader
+from node.protocol.messages import (
     FOLLOWERINFO,
     LEADING,
     LOOKING,
     OBSERVERINFO,
     QUORUM,
-    Accepted,
-    ClientRequest,
-    Connected,
-    Effect,
-    Event,
     InitialMessage,
-    Lost,
     Notification,
     QuorumPacket,
-    Received,
     SnapshotStream,
-    TimerDue,
 )
-from node.protocol.leading import Leader
+from node.protocol.votes import Vote
 from node.wire import packets
 
 HOLD_MS = 1000
 """How long a learner that came while we are LOOKING is kept waiting for us to win: as long as it would retry."""
 
 
-class Server(Leader):
+class Server(Leader, Learner):
     """A server, its state in plain attributes.
 
     Besides `start`, `step` and `state`, an agent may read: `role`, `phase`, `round`, `vote`, `serving`,

@@ -25,7 +25,7 @@ from __future__ import annotations
 import struct
 from typing import Generator, List, Optional, Tuple
 
-from node.protocol.events import (
+from node.protocol.messages import (
     REQUEST,
     SNAP,
     Address,

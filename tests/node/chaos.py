@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from node.protocol.core import BROADCAST
-from node.protocol.events import LEADING
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
 from tests.node.world import SECOND, Broken, World
 

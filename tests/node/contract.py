@@ -19,29 +19,14 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from harness.simulator.marks import known
-from node.protocol.broadcast import Leading
 from node.protocol.connections import Peer, Pending
-from node.protocol.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION, Vote
-from node.protocol.election import Ballot
-from node.protocol.events import (
-    FOLLOWING,
-    LEADING,
-    LOOKING,
-    OBSERVING,
-    Dial,
-    Effect,
-    HangUp,
-    Log,
-    Reached,
-    Reply,
-    Report,
-    Send,
-    SetTimer,
-    Txn,
-    Value,
-)
+from node.protocol.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION
+from node.protocol.events import Dial, Effect, HangUp, Log, Reached, Reply, Report, Send, SetTimer
 from node.protocol.following import Learning
+from node.protocol.leadership import Leading
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Txn, Value
 from node.protocol.server import Server
+from node.protocol.votes import Ballot, Vote
 from node.wire import frames
 from node.wire.packets import CREATE, CREATE2
 

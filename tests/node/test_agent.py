@@ -26,7 +26,8 @@ from node.agent.agent import Agent, EventsFile
 from node.agent.journal import Journal, JournalStep, Start, digest, read, repeat
 from node.agent.storage import Storage
 from node.config import Config, Member
-from node.protocol.events import Accepted, Event, InitialMessage, Received
+from node.protocol.events import Accepted, Event, Received
+from node.protocol.messages import InitialMessage
 from node.protocol.server import Server
 from node.wire import packets
 from node.wire.frames import V1, encode

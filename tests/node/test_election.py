@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from node.config import Config, Member
-from node.protocol.core import MS, Vote
-from node.protocol.election import Ballot, config_text, same_vote
-from node.protocol.events import FOLLOWING, LEADING, LOOKING, OBSERVING, Durable
+from node.protocol.core import MS
+from node.protocol.election import config_text
+from node.protocol.events import Durable
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING
 from node.protocol.server import Server
+from node.protocol.votes import Ballot, Vote, same_vote
 from tests.node.probe import EMPTY, Probe, durable, z
 from tests.node.world import configs
 

@@ -12,7 +12,8 @@ import pytest
 
 from node.bugs import load, names
 from node.protocol.core import BROADCAST, SYNCHRONIZATION
-from node.protocol.events import LEADING, LOOKING, OBSERVING, Durable, Report, StoreSnapshot, TimerDue
+from node.protocol.events import Durable, Report, StoreSnapshot, TimerDue
+from node.protocol.messages import LEADING, LOOKING, OBSERVING
 from node.protocol.server import Server
 from node.wire import packets
 from tests.node.chaos import CONVERGENCE_S, Storm, storm

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from node.protocol.events import (
+from node.protocol.events import Durable, Received, Send, StoreEpoch, TimerDue
+from node.protocol.messages import (
     ACK,
     ACKEPOCH,
     COMMIT,
@@ -25,13 +26,8 @@ from node.protocol.events import (
     SNAP,
     TRUNC,
     UPTODATE,
-    Durable,
     QuorumPacket,
-    Received,
-    Send,
     SnapshotStream,
-    StoreEpoch,
-    TimerDue,
 )
 from node.wire import packets
 from tests.node.leading import create, elected, serving, types

@@ -6,6 +6,21 @@ import pytest
 
 from node.protocol import following as following_module
 from node.protocol.events import (
+    AppendTxns,
+    ClientRequest,
+    Connected,
+    Dial,
+    Durable,
+    Effect,
+    Log,
+    Lost,
+    Received,
+    Reply,
+    StoreEpoch,
+    StoreSnapshot,
+    TruncateLog,
+)
+from node.protocol.messages import (
     ACK,
     ACKEPOCH,
     COMMIT,
@@ -25,21 +40,8 @@ from node.protocol.events import (
     SYNC,
     TRUNC,
     UPTODATE,
-    AppendTxns,
-    ClientRequest,
-    Connected,
-    Dial,
-    Durable,
-    Effect,
-    Log,
-    Lost,
     QuorumPacket,
-    Received,
-    Reply,
     SnapshotStream,
-    StoreEpoch,
-    StoreSnapshot,
-    TruncateLog,
     Txn,
 )
 from node.protocol.server import Server

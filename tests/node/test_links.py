@@ -12,23 +12,8 @@ import pytest
 
 from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, Links
 from node.config import Config, Member
-from node.protocol.events import (
-    ELECTION,
-    PING,
-    QUORUM,
-    Accepted,
-    Connected,
-    Dial,
-    Event,
-    HangUp,
-    InitialMessage,
-    Lost,
-    Notification,
-    QuorumPacket,
-    Received,
-    Send,
-    SnapshotStream,
-)
+from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
+from node.protocol.messages import ELECTION, PING, QUORUM, InitialMessage, Notification, QuorumPacket, SnapshotStream
 from node.wire.frames import V1, encode
 from node.wire.packets import encode_snapshot
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import copy
 
 from node.protocol.connections import Peer
-from node.protocol.core import Vote
-from node.protocol.events import (
+from node.protocol.events import Connected, Dial, Log, Lost, Received
+from node.protocol.messages import (
     ACK,
     ELECTION,
     LOOKING,
     OBSERVERINFO,
     PING,
-    Connected,
-    Dial,
-    Log,
-    Lost,
     Notification,
     QuorumPacket,
-    Received,
     SnapshotStream,
 )
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 from tests.node.leading import create, elected, serving
 from tests.node.probe import EMPTY, Probe, z
 

@@ -22,9 +22,6 @@ from node.agent.storage import repair_epochs
 from node.config import OBSERVER, PARTICIPANT, Config, Member
 from node.protocol.core import BROADCAST, MS, epoch_of
 from node.protocol.events import (
-    FOLLOWING,
-    LEADING,
-    OBSERVING,
     Accepted,
     AppendTxns,
     ClientRequest,
@@ -45,8 +42,8 @@ from node.protocol.events import (
     StoreSnapshot,
     TimerDue,
     TruncateLog,
-    Txn,
 )
+from node.protocol.messages import FOLLOWING, LEADING, OBSERVING, Txn
 from node.protocol.server import Server
 from node.wire import packets
 
