@@ -55,19 +55,29 @@ def test_compiled_servers_give_the_histories_of_the_sources_byte_for_byte(
         assert theirs == ours
 
 
+def layers() -> list[str]:
+    from node.protocol.server import Server
+
+    return [layer.__name__ for layer in Server.__mro__]
+
+
+def test_a_compiled_server_finds_its_methods_in_the_same_order_of_layers(workers: ProcessPoolExecutor) -> None:
+    assert workers.submit(layers).result(DEADLINE_S) == layers()
+
+
 @pytest.mark.parametrize(
     ("before", "used"),
     [
         ("", True),
         ("compiled._stamp = lambda: 'of changed sources'", False),
-        ("import node.server", False),
+        ("import node.protocol.server", False),
         ("import os; os.environ[compiled.SWITCH] = 'no'", False),
     ],
     ids=["built", "a source has changed", "the sources are loaded", "switched off"],
 )
 def test_a_process_takes_the_compiled_modules_only_where_they_are_the_present_sources(before: str, used: bool) -> None:
     code = f"""
-from harness import compiled
+from harness.simulator import compiled
 {before}
 used = compiled.use()
 from harness.simulator import world
