@@ -25,11 +25,10 @@ from collections import deque
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
-from node.protocol.messages import ELECTION, Message, QuorumPacket, SnapshotStream
-
 from harness.simulator.clock import MS, SECOND
 from harness.simulator.knobs import Knobs
 from node.protocol.events import Accepted, Connected, Dial, Lost, Received
+from node.protocol.messages import ELECTION, Message, QuorumPacket, SnapshotStream
 
 if TYPE_CHECKING:
     from harness.simulator.world import SimulatedProcess, World

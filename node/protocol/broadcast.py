@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Optional, Tuple
 
 from node.protocol.events import ClientRequest, Send
-from node.protocol.leadership import Leadership, Leading, LearnerHandler, Outstanding
+from node.protocol.leadership import Leading, LearnerHandler, Outstanding, ProspectiveLeader
 from node.protocol.messages import COMMIT, INFORM, PROPOSAL, SYNC, QuorumPacket, Txn
 from node.wire import packets
 from node.wire.jute import WireError
@@ -27,7 +27,7 @@ LAST_COUNTER = 0xFFFFFFFF
 MAX_OUTSTANDING = 10_000
 
 
-class Broadcast(Leadership):
+class Broadcast(ProspectiveLeader):
     # ---- broadcast (section 5.7) -----------------------------------------------------------------------------------
 
     def submit(self, leading: Leading, request: packets.Request, time_ms: int) -> bool:

@@ -81,7 +81,7 @@ class Leading:
     """Paths whose creation is outstanding."""
 
 
-class Leadership(Transactions):
+class ProspectiveLeader(Transactions):
     def __init__(self, config: Config, durable: Durable) -> None:
         super().__init__(config, durable)
         self.leading: Optional[Leading] = None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from node.protocol.messages import Notification
 
 from checker.verdict import check
 from harness.simulator import knobs as seeds
@@ -19,6 +18,7 @@ from harness.simulator.knobs import THRONE_TAKING, Knobs
 from harness.simulator.run import SimulatedRun, SimulatorSettings, drawn, run_value, simulate
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
+from node.protocol.messages import Notification
 from node.protocol.server import Server
 
 SHORT = SimulatorSettings(duration_s=40.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from node.protocol.messages import ELECTION, PING, QuorumPacket, Txn
 
 from harness.simulator.clock import MS, SECOND, SimulatedClock
 from harness.simulator.knobs import Knobs
@@ -14,6 +13,7 @@ from harness.simulator.world import SimulatedProcess
 from nemesis.faults import KINDS, Fault
 from node.agent.storage import ACCEPTED, CURRENT
 from node.protocol.events import AppendTxns, Dial, Effect, HangUp, Lost, Received, StoreEpoch, TimerDue
+from node.protocol.messages import ELECTION, PING, QuorumPacket, Txn
 from tests.harness.simulated import Ensemble
 
 # ---- links -----------------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from node.wire import frames
 from node.wire.packets import CREATE, CREATE2
 
 
-class State:
+class ServerFields:
     """The declared types of what `Server` holds."""
 
     now: int
@@ -59,7 +59,7 @@ class State:
     highest_accepted: int
 
 
-class Tree:
+class DatabaseFields:
     """The same of its `Database`."""
 
     snapshot_zxid: int
@@ -114,7 +114,7 @@ def fits(kind: Any) -> Callable[[Any], bool]:
 @cache
 def fields(cls: Any) -> list[tuple[str, Callable[[Any], bool]]]:
     """The declared fields of a class of the core, and what fits each; none of any other type."""
-    of_the_core = cls in (State, Tree) or cls.__module__.startswith("node.")
+    of_the_core = cls in (ServerFields, DatabaseFields) or cls.__module__.startswith("node.")
     if not of_the_core:
         return []
     hints = get_type_hints(cls.__init__ if issubclass(cls, Value) else cls)
@@ -192,9 +192,9 @@ def stated(server: Server) -> dict[str, Any]:
 
 
 def check_state(server: Server) -> None:
-    for name, fit in fields(State):
+    for name, fit in fields(ServerFields):
         assert fit(getattr(server, name)), f"{name} is {getattr(server, name)}"
-    for name, fit in fields(Tree):
+    for name, fit in fields(DatabaseFields):
         assert fit(getattr(server.database, name)), f"{name} of the database"
     assert server.state() == stated(server)
     timers = server.timers

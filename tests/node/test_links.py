@@ -22,7 +22,7 @@ HELLO = InitialMessage(V1, 9, (("127.0.0.1", 3888),))
 VOTE = Notification(0, 1, 2, 3, 4, 2, "version=0")
 
 
-class World:
+class LinksAlone:
     """Links without a core: what it would be told, and what is logged."""
 
     def __init__(self, tick_ms: int) -> None:
@@ -46,8 +46,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(tick_ms: int = 60_000) -> AsyncIterator[World]:
-    it = World(tick_ms)
+async def world(tick_ms: int = 60_000) -> AsyncIterator[LinksAlone]:
+    it = LinksAlone(tick_ms)
     await it.links.start()
     try:
         yield it
@@ -222,7 +222,7 @@ def test_a_hung_up_peer_that_never_reads_is_cut_off_at_last() -> None:
 
 def test_listening_on_all_addresses_is_possible() -> None:
     async def main() -> None:
-        w = World(1000)
+        w = LinksAlone(1000)
         links = Links(replace(w.config, listen_on_all_ips=True), w.told.append, lambda level, text: None)
         await links.start()
         try:

@@ -34,11 +34,11 @@ def test_servers_are_equal_when_their_state_is() -> None:
     assert twin.database != twin
     assert Probe(1).server != Server(Probe(2).config, EMPTY)
 
-    class Planted(Server):
+    class OtherServer(Server):
         """The same state, and other rules."""
 
     planted = copy.deepcopy(twin)
-    planted.__class__ = Planted
+    planted.__class__ = OtherServer
     assert planted != twin
     assert twin != planted
 

@@ -1,4 +1,4 @@
-"""A leader against scripted learners: protocol.md sections 5.3 to 5.8 and 11.4."""
+"""A leader against scripted learners: the epoch and its promises (protocol.md section 5.3)."""
 
 from __future__ import annotations
 
@@ -6,34 +6,24 @@ from typing import Any
 
 import pytest
 
-from node.protocol.events import Durable, Received, Send, StoreEpoch, TimerDue
+from node.protocol.events import StoreEpoch
 from node.protocol.messages import (
     ACK,
     ACKEPOCH,
-    COMMIT,
     DIFF,
     ELECTION,
     FOLLOWERINFO,
-    INFORM,
     LEADERINFO,
     LEADING,
     LOOKING,
     NEWLEADER,
     OBSERVERINFO,
     PING,
-    PROPOSAL,
     QUORUM,
-    SNAP,
-    TRUNC,
-    UPTODATE,
-    QuorumPacket,
-    SnapshotStream,
 )
 from node.wire import packets
-from tests.node.leading import create, elected, serving, types
-from tests.node.probe import Probe, durable, shape, txn, z
-
-# ---- discovery -----------------------------------------------------------------------------------------------------
+from tests.node.leading import elected, serving, types
+from tests.node.probe import Probe, durable, shape, z
 
 
 def test_the_new_epoch_is_above_every_accepted_one_and_on_disk_before_it_is_told() -> None:
@@ -355,291 +345,3 @@ def test_a_first_packet_of_no_learner_of_ours_ends_its_connection(kind: int, zxi
 def test_accepted_epochs_up_to_the_last_but_one_leave_room_for_another(accepted: int, epoch: int) -> None:
     probe = elected()
     assert probe.packets(probe.learner(1, accepted))[0].zxid == z(epoch, 0)
-
-
-# ---- synchronisation (LearnerHandlerTest) ---------------------------------------------------------------------------
-
-HISTORY = (z(2, 1), z(2, 2), z(4, 1), z(4, 2))
-
-
-@pytest.mark.parametrize(
-    ("theirs", "expected"),
-    [
-        (z(4, 2), [(DIFF, z(4, 2))]),
-        (0, [(DIFF, z(4, 2)), *((PROPOSAL, x) for x in HISTORY)]),
-        (z(2, 2), [(DIFF, z(4, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
-        (z(4, 9), [(TRUNC, z(4, 2))]),
-        (z(5, 9), [(TRUNC, z(4, 2))]),
-        (z(2, 7), [(TRUNC, z(2, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
-        (z(4, 0), [(DIFF, z(4, 2)), (PROPOSAL, z(4, 1)), (PROPOSAL, z(4, 2))]),
-        (z(6, 0), [(DIFF, z(6, 0))]),
-        (z(3, 7), [(SNAP, z(4, 2))]),
-        (z(7, 0), [(SNAP, z(4, 2))]),
-    ],
-)
-def test_the_sync_decision(theirs: int, expected: list[tuple[int, int]]) -> None:
-    """Section 5.5, the table, for a leader of epoch 6 in broadcast; every PROPOSAL of history has its COMMIT."""
-    probe, _ = serving(disk=durable(5, 5, *HISTORY))
-    conn = probe.learner(2, accepted=5)
-    probe.ack_epoch(conn, 3, theirs)
-    sent = probe.packets(conn)[1:]
-    assert [(p.type, p.zxid) for p in sent if p.type != COMMIT] == [*expected, (NEWLEADER, z(6, 0))]
-    proposed = [p.zxid for p in sent if p.type == PROPOSAL]
-    assert [p.zxid for p in sent if p.type == COMMIT] == proposed
-    for p in sent:
-        if p.type == PROPOSAL:
-            assert packets.decode_txn(p.data) == txn(p.zxid)
-
-
-def test_a_learner_from_before_our_snapshot_gets_ours_and_what_followed() -> None:
-    nodes = packets.encode_snapshot({"/": b"", "/old": b"1"})
-    disk = Durable(5, 5, z(4, 7), nodes, (txn(z(5, 1)),))
-    probe, _ = serving(disk=disk)
-    create(probe, 1)
-    probe.packet(2, ACK, z(6, 1))
-    conn = probe.learner(2, accepted=0)
-    effects = probe.ack_epoch(conn, 0, z(3, 1))
-    assert (SNAP, z(6, 1)) in [(p.type, p.zxid) for p in probe.packets(conn, effects)]
-    stream = next(e.message for e in effects if isinstance(e, Send) and isinstance(e.message, SnapshotStream))
-    assert set(packets.decode_snapshot(stream.stream)) == {"/", "/old", f"/{z(5, 1):x}", "/c1"}
-
-
-def test_newleader_carries_the_configuration_and_uptodate_no_zxid() -> None:
-    """Sections 5.5 and 5.6: a 3.8 learner reads the one, and a real leader's UPTODATE has zxid -1."""
-    probe, conn = serving()
-    sent = {p.type: p for p in probe.packets(conn)}
-    assert sent[NEWLEADER].data == probe.server.config_text.encode()
-    assert sent[UPTODATE] == QuorumPacket(UPTODATE, -1, None)
-
-
-def test_what_a_learner_has_logged_and_nobody_committed_is_taken_back_and_proposed_again() -> None:
-    """Section 5.5: it is beyond our last committed one, though not beyond our history."""
-    probe, _ = serving()
-    create(probe, 1)
-    late = probe.learner(2, accepted=1)
-    probe.ack_epoch(late, -1, z(1, 1))
-    sent = probe.packets(late)[1:]
-    assert [(p.type, p.zxid) for p in sent] == [(TRUNC, 0), (PROPOSAL, z(1, 1)), (NEWLEADER, z(1, 0))]
-    assert packets.decode_txn(sent[1].data).cxid == 1
-
-
-def test_the_start_of_the_new_epoch_is_no_history_before_service() -> None:
-    probe = elected(disk=durable(5, 5, z(5, 1)))
-    conn = probe.learner(1, accepted=5)
-    probe.ack_epoch(conn, 4, z(6, 0))
-    assert types(probe.packets(conn))[1] == SNAP
-
-
-def test_outstanding_proposals_come_without_commit_and_their_acks_count_anew() -> None:
-    """Trap 8, ZOOKEEPER-4394: no COMMIT between NEWLEADER and UPTODATE."""
-    probe, first = serving()
-    create(probe, 1)
-    late = probe.learner(2)
-    probe.ack_epoch(late, 0)
-    assert types(probe.packets(late)) == [LEADERINFO, DIFF, PROPOSAL, NEWLEADER]
-    probe.packet(first, ACK, z(1, 1))
-    assert types(probe.packets(late))[-1] == NEWLEADER, "the COMMIT is held"
-    assert "commit-held" in probe.marks()
-    probe.packet(late, ACK, z(1, 0))
-    assert types(probe.packets(late))[-2:] == [UPTODATE, COMMIT]
-
-
-def test_an_observer_hears_of_a_transaction_when_it_is_committed() -> None:
-    """Section 5.5: outstanding proposals are for participants only; section 5.6: INFORM."""
-    probe, first = serving()
-    create(probe, 1)
-    observer = probe.learner(9, accepted=1, kind=OBSERVERINFO)
-    probe.ack_epoch(observer, -1)
-    probe.packet(observer, ACK, z(1, 0))
-    create(probe, 2)
-    assert types(probe.packets(observer)) == [LEADERINFO, DIFF, NEWLEADER, UPTODATE]
-    probe.packet(first, ACK, z(1, 1))
-    informed = probe.packets(observer)[-1]
-    assert (informed.type, packets.decode_txn(informed.data).zxid) == (INFORM, z(1, 1))
-
-
-def test_what_a_learner_acknowledged_before_it_came_again_does_not_count() -> None:
-    """Its synchronisation may cut the transaction off and log it again; in between it must not be committed by it."""
-    probe, first = serving(servers=5)
-    create(probe, 1)
-    probe.packet(first, ACK, z(1, 1))
-    again = probe.learner(1, accepted=1)
-    assert probe.hung_up(first)
-    probe.ack_epoch(again, -1, z(1, 1))
-    assert probe.server.leading is not None
-    assert probe.server.leading.outstanding[z(1, 1)].acks == {5}
-
-
-def test_an_ack_of_another_epoch_is_not_counted_for_newleader() -> None:
-    probe = elected()
-    conn = probe.learner(1)
-    probe.ack_epoch(conn, 0)
-    probe.packet(conn, ACK, z(9, 0))
-    assert not probe.server.serving
-
-
-def test_anything_but_an_ack_after_newleader_ends_the_connection() -> None:
-    probe = elected()
-    conn = probe.learner(1)
-    probe.ack_epoch(conn, 0)
-    probe.packet(conn, PING)
-    assert probe.hung_up(conn)
-
-
-# ---- liveness ------------------------------------------------------------------------------------------------------
-
-
-def test_learners_are_pinged_twice_a_tick() -> None:
-    """Section 5.8."""
-    probe, conn = serving()
-    pings = probe.packets(conn, probe.advance(400))
-    assert [(p.type, p.data) for p in pings] == [(PING, None)] * 4
-
-
-def test_nobody_is_pinged_before_its_newleader() -> None:
-    """Section 5.8: a learner would take it for LEADERINFO, or for its synchronisation."""
-    probe = elected(5, 5)
-    conns = [probe.learner(1), probe.learner(2)]
-    probe.ack_epoch(conns[0], 0)
-    probe.advance(500)
-    assert [types(probe.packets(conn)) for conn in conns] == [[LEADERINFO], [LEADERINFO]]
-
-
-def test_a_timer_that_is_told_too_soon_is_not_due() -> None:
-    probe, conn = serving()
-    assert not probe.step(TimerDue("leader"))
-    assert not probe.step(TimerDue("no such timer"))
-    assert not probe.hung_up(conn)
-
-
-def test_a_leader_whose_followers_fell_silent_steps_down_within_sync_limit_and_a_tick() -> None:
-    """Section 5.8; to the tick here, as its ticks began with the silence."""
-    probe, _ = serving()
-    probe.advance(999)
-    assert probe.server.role == LEADING
-    probe.advance(1)
-    assert probe.server.role == LOOKING
-    assert probe.reports()[-1]["evidence"] == {"synced": [3]}
-
-
-def test_the_quorum_is_counted_once_a_tick() -> None:
-    """Section 5.8: who comes again between two counts was never missed."""
-    probe, conn = serving()
-    for _ in range(2):
-        probe.advance(200)
-        probe.lose(conn)
-        probe.advance(199)
-        assert probe.server.role == LEADING
-        conn = probe.learner(1, accepted=1)
-        probe.ack_epoch(conn, -1)
-        probe.packet(conn, ACK, z(1, 0))
-        probe.advance(1)
-    probe.lose(conn)
-    probe.advance(200)
-    assert probe.server.role == LOOKING
-    assert "quorum-lost-while-leading" in probe.marks()
-
-
-def test_a_follower_that_acknowledges_what_it_is_sent_is_kept() -> None:
-    probe, conn = serving()
-    create(probe, 1)
-    probe.packet(conn, ACK, z(1, 1))
-    for _ in range(30):
-        probe.advance(100)
-        probe.packet(conn, PING, 0, b"")
-    assert not probe.hung_up(conn)
-
-
-def test_a_leader_that_hears_its_followers_leads_on() -> None:
-    probe, conn = serving()
-    for _ in range(50):
-        probe.advance(100)
-        probe.packet(conn, PING, 0, b"")
-    assert probe.server.role == LEADING
-
-
-def test_an_idle_connection_is_nobody_and_observers_do_not_count() -> None:
-    """Trap 9 (server 0) and ZOOKEEPER-1294: neither keeps a leader without followers in place."""
-    probe, conn = serving()
-    observer = probe.learner(8, accepted=1, kind=OBSERVERINFO)
-    probe.ack_epoch(observer, -1)
-    probe.packet(observer, ACK, z(1, 0))
-    probe.accept(QUORUM)
-    probe.lose(conn)
-    for _ in range(5):
-        probe.advance(100)
-        probe.packet(observer, PING, 0, b"")
-    assert probe.server.role == LOOKING
-    assert probe.reports()[-1]["evidence"] == {"synced": [3]}
-
-
-def test_a_learner_that_waits_for_uptodate_may_be_silent_for_init_limit() -> None:
-    """A 3.8 learner answers no PING before UPTODATE; it waits here for the others' acknowledgements."""
-    probe = elected(5, 5)
-    conns = [probe.learner(sid) for sid in (1, 2)]
-    for conn in conns:
-        probe.ack_epoch(conn, 0)
-    probe.packet(conns[0], ACK, z(1, 0))
-    probe.advance(1800)
-    probe.packet(conns[1], ACK, z(1, 0))
-    assert not probe.hung_up(conns[0])
-    assert probe.server.serving
-    probe.advance(900)
-    assert not probe.hung_up(conns[0]), "and its syncLimit begins with UPTODATE"
-    probe.advance(200)
-    assert probe.hung_up(conns[0])
-
-
-def test_learners_that_are_not_in_the_configuration_are_bounded() -> None:
-    probe = elected()
-    for sid in range(1000, 1400):
-        probe.learner(sid)
-    assert probe.server.leading is not None
-    assert len(probe.server.leading.handlers) == 256
-    probe.learner(1)
-    assert probe.server.learners[1] == "ACKEPOCH"
-
-
-def test_a_follower_that_acknowledges_nothing_is_closed_though_it_answers_pings() -> None:
-    """testTxnTimeout."""
-    probe, conn = serving()
-    create(probe, 1)
-    for _ in range(12):
-        probe.advance(100)
-        probe.packet(conn, PING, 0, b"")
-    assert probe.hung_up(conn)
-    assert "transaction-timeout" in probe.marks()
-
-
-def test_what_was_sent_during_a_synchronisation_is_to_be_acknowledged_within_sync_limit_of_uptodate() -> None:
-    """A learner acknowledges no proposal before; ZooKeeper counts none that it sent before (LearnerHandler)."""
-    probe, conn = serving()
-    late = probe.learner(2, accepted=1)
-    probe.ack_epoch(late, -1)
-    create(probe, 1)
-    probe.packet(conn, ACK, z(1, 1))
-    for _ in range(11):
-        probe.advance(100)
-        probe.packet(conn, PING, 0, b"")
-    probe.packet(late, ACK, z(1, 0))
-    for _ in range(10):
-        assert not probe.hung_up(late)
-        probe.advance(100)
-        probe.packet(late, PING, 0, b"")
-    assert probe.hung_up(late)
-
-
-def test_a_leader_that_steps_down_closes_every_learner() -> None:
-    probe, conn = serving()
-    late = probe.learner(2)
-    probe.advance(5000)
-    assert probe.hung_up(conn)
-    assert probe.hung_up(late)
-
-
-def test_a_packet_of_a_connection_that_was_closed_is_not_heard() -> None:
-    probe, conn = serving()
-    create(probe, 1)
-    probe.learner(1, accepted=1)
-    probe.step(Received(conn, QuorumPacket(ACK, z(1, 1), None)))
-    assert probe.server.outstanding == 1
