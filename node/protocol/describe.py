@@ -9,9 +9,9 @@ A connection is a number; `Names` says whose it is, as far as the server itself 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
 
-from node.protocol.core import epoch_of
+from node.protocol.core import INT64_MIN, epoch_of
 from node.protocol.events import (
     Accepted,
     AppendTxns,
@@ -53,6 +53,8 @@ from node.protocol.messages import (
 )
 from node.protocol.server import Server
 from node.protocol.votes import Ballot, Vote
+from node.wire import packets
+from node.wire.jute import WireError
 
 Who = Callable[[int], str]
 """The name of the server at the other end of a connection, or the connection itself."""
@@ -91,17 +93,32 @@ def zxid(number: int) -> str:
 def message(said: Message) -> str:
     """What travels between two servers."""
     if isinstance(said, Notification):
-        what = f"epoch {said.peer_epoch}, zxid {zxid(said.zxid)}, round {said.round}"
+        epoch = "none" if said.peer_epoch == INT64_MIN else said.peer_epoch
+        what = f"epoch {epoch}, zxid {zxid(said.zxid)}, round {said.round}"
         state = STATE_NAMES[said.state] if 0 <= said.state < len(STATE_NAMES) else str(said.state)
-        return f"vote for server {said.leader} ({what}), {state}"
+        return f"vote for {_candidate(said.leader)} ({what}), {state}"
     if isinstance(said, QuorumPacket):
         name = PACKET_NAMES.get(said.type, f"packet of type {said.type}")
         if said.type in (LEADERINFO, NEWLEADER, FOLLOWERINFO, OBSERVERINFO):
             return f"{name}, epoch {epoch_of(said.zxid)}"
-        return name if said.type in (PING, REQUEST) else f"{name} {zxid(said.zxid)}"
+        if said.type == ACKEPOCH:
+            return f"{name}, epoch {_epoch_promised(said.data)}, last zxid {zxid(said.zxid)}"
+        return name if said.type in (PING, REQUEST, UPTODATE) else f"{name} {zxid(said.zxid)}"
     if isinstance(said, InitialMessage):
         return f"introduction of server {said.sid}"
     return f"snapshot at {zxid(said.zxid)}, {len(said.stream)} bytes"
+
+
+def _candidate(sid: int) -> str:
+    """A server that may not vote for itself, such as an observer, votes for none."""
+    return "nobody" if sid == INT64_MIN else f"server {sid}"
+
+
+def _epoch_promised(data: Optional[bytes]) -> str:
+    try:
+        return str(packets.decode_int32(data))
+    except WireError:
+        return "unreadable"
 
 
 def label(said: Message) -> str:
@@ -116,6 +133,11 @@ def label(said: Message) -> str:
     return "introduction" if isinstance(said, InitialMessage) else "snapshot"
 
 
+def _connection(conn: int, who: Who) -> str:
+    name = who(conn)
+    return f"connection {conn}" + ("" if name == f"connection {conn}" else f" to {name}")
+
+
 def event(told: Event, who: Who) -> str:
     """What the core was told."""
     if isinstance(told, Received):
@@ -127,7 +149,7 @@ def event(told: Event, who: Who) -> str:
     if isinstance(told, Connected):
         return f"dial succeeded: {who(told.conn)} on connection {told.conn}"
     if isinstance(told, Lost):
-        return f"connection {told.conn} to {who(told.conn)} is lost: {told.reason}"
+        return f"{_connection(told.conn, who)} is lost: {told.reason}"
     request: ClientRequest = told
     return f"a client asks: {_OPCODES.get(request.type, f'type {request.type}')} (session {request.session:#x})"
 
@@ -142,7 +164,7 @@ def effect(asked: Effect, who: Who, now: int) -> str:  # noqa: PLR0911 - a sente
     if isinstance(asked, Dial):
         return f"dial server {asked.sid}'s {asked.port} port: connection {asked.conn}"
     if isinstance(asked, HangUp):
-        return f"hang up on {who(asked.conn)} (connection {asked.conn})"
+        return f"hang up: {_connection(asked.conn, who)}"
     if isinstance(asked, StoreEpoch):
         return f"store {asked.name} {asked.epoch}"
     if isinstance(asked, AppendTxns):
@@ -173,7 +195,8 @@ def transition(value: Mapping[str, Any]) -> str:
     if value.get("epoch") is not None:
         text += f", epoch {value['epoch']}"
     vote = value.get("vote") or {}
-    text += f", round {value.get('round')}, votes for {vote.get('leader')}"
+    leader = "nobody" if vote.get("leader") == INT64_MIN else vote.get("leader")
+    text += f", round {value.get('round')}, votes for {leader}"
     text += f", accepted {value.get('accepted_epoch')}, current {value.get('current_epoch')}"
     return f"{text}, last zxid {zxid(value.get('last_zxid') or 0)}: {value.get('reason')}"
 
