@@ -2,10 +2,12 @@
 
 A server is one object, and its layers are classes, each standing on the one before:
 
-    Core  <-  Connections  <-  Election  <-  Learner  <-  Broadcast  <-  Leader  <-  Server
+    Core  <-  Connections  <-  Election  <-  Transactions  <-  Learner                                    <-  Server
+                                                           <-  ProspectiveLeader  <-  Broadcast  <-  Leader
 
-Each layer's file holds its state and its rules, and nothing of a higher layer but the few methods named at its top.  A
-rule is a method.  A bug of the catalogue is a subclass of `Server` that overrides one.
+Learner and leader are siblings, and know nothing of each other: `Server` stands on both.  Each layer's file holds its
+state and its rules, and nothing of a higher layer but the few methods named at its top.  A rule is a method.  A bug of
+the catalogue is a subclass of `Server` that overrides one.
 
 The state of a server is what `vars(server)` holds: plain data, to be copied, compared and printed.
 """

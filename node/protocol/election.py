@@ -1,9 +1,9 @@
 """Fast leader election (FastLeaderElection; protocol sections 2 and 3).
 
 The model.  A LOOKING server is in a numbered *round* and stands for one *proposal*: at first itself.  It tells all
-voters.  Votes are ordered by (epoch, zxid, sid) of the proposed leader; whoever hears of a better one stands for that
-from then on, and tells all voters again.  When a quorum stands for the same proposal in the same round, and 200 ms pass
-without a better one, the server leaves the election: LEADING if the proposal is itself, else FOLLOWING (or OBSERVING).
+voters.  Votes are ordered (`votes.py`); a server that hears of a better one stands for that from then on, and tells all
+voters again.  When a quorum stands for the same proposal in the same round, and 200 ms pass without a better one, the
+server leaves the election: LEADING if the proposal is itself, else FOLLOWING (or OBSERVING).
 
 1.  Votes count for one round.  A higher round heard of is joined at once, with an empty ballot box; a lower one is
     answered with our vote and not counted.
@@ -14,7 +14,7 @@ without a better one, the server leaves the election: LEADING if the proposal is
 4.  Observers, and everybody who is not a voter, are told our vote when they ask, and do not count.
 
 The election is not an agreement: two servers may come out of it LEADING.  What makes a leader unique is the epoch that
-a quorum promises it (`leader.py`).
+a quorum promises it (`leadership.py`).
 
 Example: 1, 2, 3 start on empty disks.  1 hears 3's vote (0, 0, 3), better than its own (0, 0, 1), takes it, tells 2 and
 3; so does 2.  Everybody counts three votes for 3; 200 ms later 3 leads, 1 and 2 follow.
@@ -33,7 +33,7 @@ from node.protocol.votes import Ballot, Vote, ballot_of, beats, same_vote, votes
 
 FINALIZE_WAIT_MS = 200
 NON_VOTER_INTERVAL_MS = 400
-"""Longest pause between two questions of a server that nobody notifies by himself, such as an observer."""
+"""Maximum time between two notifications of a server that is only told when it asks, such as an observer."""
 MAX_ROUND = 1 << 62
 NOTIFICATION_VERSION = 2
 
@@ -139,7 +139,7 @@ class Election(Connections):
     # ---- order -----------------------------------------------------------------------------------------------------
 
     def better(self, a: Vote, b: Vote) -> bool:
-        """Does a vote beat another (totalOrderPredicate)?  A server of weight 0 never wins (ZOOKEEPER-491)."""
+        """Does a vote beat another?  A server of weight 0 never wins (ZOOKEEPER-491)."""
         if self.verifier.weight(a.leader) == 0:
             return False
         return beats(a, b)
@@ -152,7 +152,7 @@ class Election(Connections):
         return self.notification(self.vote, self.vote.round if sid in self.voters else self.round)
 
     def on_notification(self, sid: int, n: Notification) -> None:
-        """Dispatch (section 2.6): answer whoever must be answered, and vote if we are LOOKING."""
+        """Dispatch (section 2.6): answer a server that must be answered, and vote if we are LOOKING."""
         self.peers[sid].unanswered_since = 0
         if not LOOKING <= n.state <= OBSERVING:
             return

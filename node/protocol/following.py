@@ -18,10 +18,14 @@ The model, in the learner's packets to its leader, and what is on disk before ea
 3.  Of the log, only what contradicts the leader's history is rewritten: what was acknowledged once is never off the
     disk, not even between two writes.
 4.  Nothing is applied to the tree before UPTODATE.
-5.  Silence of the leader ends it: initLimit ticks until NEWLEADER, syncLimit ticks after.  A lost connection ends it
-    at once.  Then the server is LOOKING again.
+5.  A silent leader is left: after initLimit ticks until NEWLEADER, after syncLimit ticks from then on.  A leader whose
+    connection is lost is left at once.  Then the server is LOOKING again.
 
 Observers do the same with OBSERVERINFO, and get INFORM where followers get PROPOSAL and COMMIT.
+
+Example, a follower that accepted epoch 4 and hears of epoch 5:
+
+    LEADERINFO(5)  ->  [StoreEpoch("acceptedEpoch", 5), Report, Send(ACKEPOCH(4, last zxid))]
 """
 
 from __future__ import annotations
@@ -68,8 +72,8 @@ from node.wire.jute import WireError
 
 RETRY_FIRST_MS, RETRY_LONGEST_MS = 5, 100
 CONNECT_BUDGET_MS = 1000
-"""How long a learner tries to reach its leader (or a tick, if that is longer).  A server that refuses us is not leading
-yet, and will be within finalizeWait; if one does not answer it is cut off, and the others had better elect soon."""
+"""Maximum time to reach the leader (or a tick, if that is longer).  A server that refuses us is not leading yet, and
+will be within finalizeWait.  One that does not answer is cut off, and the others had better elect soon."""
 MAX_WAITING_REQUESTS = 1000
 
 

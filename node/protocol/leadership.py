@@ -1,4 +1,21 @@
-"""HEAD"""
+"""From an election that was won to an established leader: the new epoch and the promises for it (protocol section 5.3).
+
+The model.  A server that won an election is a *prospective* leader: another one may have won it too.
+
+1.  Learners report which epoch they have accepted.  When they and we ourselves are a quorum, the new epoch is one above
+    all of theirs and ours.  It is on our disk before anybody is told.
+2.  They promise it, and report how good their history is (current epoch, last zxid).  A learner whose history is better
+    than ours is sent away.
+3.  When those who promised, and we, are a quorum, we are the *established* leader of the epoch.  Any other server that
+    tries for it needs one that has promised already, and each server promises an epoch once.
+4.  A voter counts once, whatever connections it has, and only members of the quorum count.
+5.  Each wait for a quorum ends after initLimit.  Then, or when the quorum cannot come about any more, we give up.
+
+Example, servers 1 and 3 of three, 3 elected, both at epoch 4:
+
+    FOLLOWERINFO(4)  ->  [StoreEpoch("acceptedEpoch", 5), Report, Send(LEADERINFO(5))]
+    ACKEPOCH(4, z)   ->  [StoreEpoch("currentEpoch", 5), Report(established), ...]
+"""
 
 from __future__ import annotations
 
@@ -14,9 +31,9 @@ from node.wire import packets
 from node.wire.jute import WireError
 
 DISLOYAL_MS = 500
-"""A voter that is still LOOKING so long after it elected us (or a tick, if that is longer) has changed its mind."""
+"""A voter that is still LOOKING after this time (or a tick, if that is longer) does not follow us any more."""
 MAX_LEARNERS = 256
-"""So many connections may be learners' before servers that are not in the configuration are turned away."""
+"""Above this many learners, refuse servers that are not in the configuration."""
 MAX_EPOCH = (1 << 31) - 2
 """ACKEPOCH carries epochs in 32 bits."""
 

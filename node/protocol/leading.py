@@ -1,24 +1,17 @@
-"""Leading: a promised epoch, a quorum with our history, transactions, and the end of it (Leader, LearnerHandler).
+"""An established leader: it makes its learners' histories its own, serves, and knows when it must stop.
 
-The model (protocol sections 5.3 to 5.8).  A server that won an election is not a leader yet:
+The model (protocol sections 5.5 and 5.8; `leadership.py` is what comes before, `broadcast.py` what happens meanwhile):
 
-1.  *Discovery.*  Learners tell which epoch they have accepted.  When they and we ourselves are a quorum, the new epoch
-    is one above all of theirs and ours; it is on our disk before anybody is told.
-2.  They promise it, and tell how good their history is (current epoch, last zxid).  If it is better than ours, that
-    learner is sent away.  When those who promised, and we, are a quorum, we are the *established* leader of the epoch:
-    any other that tries for it needs one server that has promised already, and each promises an epoch once.
-3.  *Synchronisation.*  Each learner gets what its history lacks, loses what it has too much, and then NEWLEADER.
-4.  *Broadcast.*  When a quorum has acknowledged NEWLEADER our history is committed, and service begins.
-    How that goes is told in `broadcast.py`.
-5.  Once a tick we count whom we heard from lately.  No quorum: we stop leading, and everybody looks for a leader.
+1.  *Synchronisation.*  Each learner gets what its history lacks, loses what it has too much, and then gets NEWLEADER.
+2.  When a quorum has acknowledged NEWLEADER, our history is committed, all of it, and service begins.
+3.  Twice a tick we send a PING to each learner, and close those that have been silent for too long.
+4.  Once a tick we count the voters that we heard from lately.  Without a quorum we stop leading, and everybody looks
+    for a leader: another one may have been elected already.
 
-A voter counts once, whatever connections it has, and only members of the quorum count.
+Example, servers 1 and 3 of three, 3 established in epoch 5, and 1 with the same history:
 
-Example, servers 1 and 3 of three, 3 elected, both at epoch 4:
-
-    FOLLOWERINFO(4)  ->  [StoreEpoch("acceptedEpoch", 5), Report, Send(LEADERINFO(5))]
-    ACKEPOCH(4, z)   ->  [StoreEpoch("currentEpoch", 5), Report(established), Send(DIFF), Send(NEWLEADER(5))]
-    ACK(5<<32)       ->  [Report(broadcast), Send(UPTODATE)]
+    (established)  ->  [Send(DIFF), Send(NEWLEADER(5))]
+    ACK(5<<32)     ->  [Report(broadcast), Send(UPTODATE)]
 """
 
 from __future__ import annotations

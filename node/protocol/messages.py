@@ -7,7 +7,7 @@ carries `Notification`s, each a whole vote.  On the quorum port it carries `Quor
 1.  The numbers are ZooKeeper's, as they travel.  A number that we do not know is kept, so that it can be logged.
 2.  A message is never changed once it exists.
 
-Example, the leader of epoch 6 introduces itself:  `QuorumPacket(LEADERINFO, 6 << 32, b"\0\1\0\0")`
+Example, the leader of epoch 6 asks for a promise:  `QuorumPacket(LEADERINFO, 6 << 32, encode_int32(0x10000))`
 """
 
 from __future__ import annotations

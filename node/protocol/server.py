@@ -31,7 +31,7 @@ from node.protocol.votes import Vote
 from node.wire import packets
 
 HOLD_MS = 1000
-"""How long a learner that came while we are LOOKING is kept waiting for us to win: as long as it would retry."""
+"""Maximum time to hold a learner that came while we are LOOKING: as long as it would retry."""
 
 
 class Server(Leader, Learner):
