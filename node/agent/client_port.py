@@ -1,21 +1,20 @@
 """The client port: four-letter words, and the part of ZooKeeper's client protocol that writes and reads.
 
-A connection's first four bytes decide.  A four-letter word is answered as text
-(`four_letter_words.py`), and the connection is closed.  Otherwise
-they are the length of a frame, and the connection is a session: ConnectRequest and its response, then requests,
-answered in their order: create (persistent nodes), exists, getData, getChildren, getChildren2, sync, ping,
-closeSession.  Everything else is answered with the error "unimplemented".
+The model.  A connection's first four bytes decide.  A four-letter word is answered as text (`four_letter_words.py`),
+and the connection is closed.  Otherwise they are the length of a frame, and the connection is a session: ConnectRequest
+and its response, then requests, answered in their order: create (persistent nodes), exists, getData, getChildren,
+getChildren2, sync, ping, closeSession.  Everything else is answered with the error "unimplemented".
 
-Rules:
-
-1.  While the server is not serving, sessions are refused, and those that are there are closed, as ZooKeeper does: what
-    was in flight has an unknown outcome.
-2.  A session lives in its connection; it is made and ended by a transaction, as in ZooKeeper.  It has no ephemeral
-    nodes and no watches, so nothing is lost with it; a client that asks for an old session is told that it has expired,
-    and begins a new one.
+1.  While the server is not serving, sessions are refused, and those that exist are closed, as ZooKeeper does.  Requests
+    in flight have an unknown outcome.
+2.  A session lives in its connection; a transaction makes it and another ends it, as in ZooKeeper.  It has no ephemeral
+    nodes and no watches, so nothing is lost with it.  A client that asks for an old session is told that it has
+    expired, and begins a new one.
 3.  Requests of one session are done one after another: a read that follows a write sees it.
 4.  Bounds: `MAX_CLIENTS` connections, a frame of jute.maxbuffer, `MAX_QUEUED` requests read ahead (then the socket is
-    not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must speak.
+    not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must send something.
+
+Example: `ruok` is answered with `imok`, whether the server is serving or not.
 
 Sources: NIOServerCnxn, ZooKeeperServer.processConnectRequest.
 """

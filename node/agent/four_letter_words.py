@@ -1,7 +1,11 @@
 """Four-letter words: what a server says of itself in text, as ZooKeeper 3.8 prints it (protocol section 9).
 
-`clck`, which ZooKeeper does not have, is the server's own view of time: {"monotonic_ns": ..., "wall_ns": ...}.
-What this server does not count (watches, sizes of proposals) is printed as ZooKeeper prints it before it has any.
+1.  `clck`, which ZooKeeper does not have, is the server's own view of time: {"monotonic_ns": ..., "wall_ns": ...}.
+2.  What this server does not count (watches, sizes of proposals) is printed as ZooKeeper prints it before it has any.
+3.  A word outside the whitelist is refused, and so are `srvr`, `stat` and `mntr` while the server is not serving.
+
+Example: `answer("isro", server, traffic, [])` is "rw", or "null" while the server is not serving.
+
 Source: the commands of org.apache.zookeeper.server.command.
 """
 

@@ -2,8 +2,8 @@
 
 Rules:
 
-1.  A connection that somebody dialled exists for the core (`Accepted`) from its first whole message on.  Whoever sends
-    none within tickTime x syncLimit is closed; the core never hears of it.
+1.  A connection that somebody dialled exists for the core (`Accepted`) from its first whole message on.  One that
+    sends none within tickTime x syncLimit is closed; the core never hears of it.
 2.  Bytes that are no message (`WireError`), and a message that is not complete tickTime x syncLimit after its first
     byte, close that connection with one log line, and disturb nothing else.  A snapshot may take longer as long as it
     moves.

@@ -1,6 +1,6 @@
-"""What a client port counts of its clients' requests: the four-letter words print it.
+"""What a client port counts of its clients' requests, for the four-letter words to print.
 
-traffic.received += 1; traffic.latencies.add(0.7)
+Example: `traffic.latencies.add(0.7)` after a request that took 0.7 ms; `mntr` then prints the new average.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Optional
 
 
 class Latencies:
-    """How long requests took, in milliseconds."""
+    """Latencies of requests, in milliseconds."""
 
     def __init__(self) -> None:
         self.count, self.sum_ms, self.min_ms, self.max_ms = 0, 0.0, 0.0, 0.0
