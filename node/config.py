@@ -24,7 +24,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
-from node.protocol.events import Address
+from node.protocol.messages import Address
 
 PARTICIPANT = "participant"
 OBSERVER = "observer"

@@ -41,20 +41,9 @@ from harness.replay.run import journals, recorded
 from harness.replay.server import JOURNAL, Moment, Records, Times, replay_host
 from node.agent.journal import JournalStep, Start
 from node.protocol import describe
-from node.protocol.events import (
-    FOLLOWERINFO,
-    OBSERVERINFO,
-    PACKET_NAMES,
-    Accepted,
-    Connected,
-    Dial,
-    InitialMessage,
-    Notification,
-    QuorumPacket,
-    Received,
-    Send,
-)
-from node.protocol.events import Message as Said
+from node.protocol.events import Accepted, Connected, Dial, Received, Send
+from node.protocol.messages import FOLLOWERINFO, OBSERVERINFO, PACKET_NAMES, InitialMessage, Notification, QuorumPacket
+from node.protocol.messages import Message as Said
 from node.wire import packets
 from node.wire.frames import WireError
 

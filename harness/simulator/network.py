@@ -27,17 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.simulator.clock import MS, SECOND
 from harness.simulator.knobs import Knobs
-from node.protocol.events import (
-    ELECTION,
-    Accepted,
-    Connected,
-    Dial,
-    Lost,
-    Message,
-    QuorumPacket,
-    Received,
-    SnapshotStream,
-)
+from node.protocol.events import Accepted, Connected, Dial, Lost, Received
+from node.protocol.messages import ELECTION, Message, QuorumPacket, SnapshotStream
 
 if TYPE_CHECKING:
     from harness.simulator.world import SimulatedProcess, World

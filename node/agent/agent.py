@@ -1,14 +1,22 @@
 """The TCP agent: one server of the ensemble as a process, around the protocol core.
 
-`Agent.tell(event)` is the heart.  It steps the core with the event, writes the input to the journal, and performs the
-effects, one at a time, in their order; a storage effect is durable before the next is begun (`events.py`).  Everything
-runs in one thread.  Events that come up while effects are performed wait until these are done.
+The model.  Everything runs in one thread.  `Agent.tell(event)` steps the core with the event, writes the input to the
+journal, and performs the effects.
 
-The process ends by SIGTERM or SIGINT (0), wrong usage or configuration or a damaged disk (254), a port that cannot be
-listened on (14, as ZooKeeper), a write to the disk that failed (10, as ZooKeeper), or a failure of the core (1).
+1.  Effects are performed one at a time, in their order.  A storage effect is durable before the next effect begins
+    (`events.py`).  Events that come up meanwhile wait until all effects are performed.
+2.  Nothing is performed before its input is in the journal.
+3.  A failure ends the process at once, and no further effect is performed (fail-stop).
+4.  The exit code says why the process ended: SIGTERM or SIGINT (0); wrong usage, configuration or a damaged disk (254);
+    a port that cannot be listened on (14, as ZooKeeper); a failed write to the disk (10, as ZooKeeper); a failure of
+    the core (1).
 
 The events file is JSON Lines: {"host_time": ns, "f": "started" | "state" | "stopped", "value": {...}}, where
 `host_time` is the host's true monotonic clock.
+
+Example: server 3 sends its vote, and it is better than ours.
+
+    tell(Received(4, Notification(...)))  ->  the journal's line, then a frame on each election connection
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
-"""The client port: four-letter words (`words.py`), and the part of ZooKeeper's client protocol that writes and reads.
+"""The client port: four-letter words, and the part of ZooKeeper's client protocol that writes and reads.
 
-A connection's first four bytes decide.  A four-letter word is answered as text, and the connection closed.  Otherwise
-they are the length of a frame, and the connection is a session: ConnectRequest and its response, then requests,
-answered in their order: create (persistent nodes), exists, getData, getChildren, getChildren2, sync, ping,
-closeSession.  Everything else is answered with the error "unimplemented".
+The model.  A connection's first four bytes decide.  A four-letter word is answered as text (`four_letter_words.py`),
+and the connection is closed.  Otherwise they are the length of a frame, and the connection is a session: ConnectRequest
+and its response, then requests, answered in their order: create (persistent nodes), exists, getData, getChildren,
+getChildren2, sync, ping, closeSession.  Everything else is answered with the error "unimplemented".
 
-Rules:
-
-1.  While the server is not serving, sessions are refused, and those that are there are closed, as ZooKeeper does: what
-    was in flight has an unknown outcome.
-2.  A session lives in its connection; it is made and ended by a transaction, as in ZooKeeper.  It has no ephemeral
-    nodes and no watches, so nothing is lost with it; a client that asks for an old session is told that it has expired,
-    and begins a new one.
+1.  While the server is not serving, sessions are refused, and those that exist are closed, as ZooKeeper does.  Requests
+    in flight have an unknown outcome.
+2.  A session lives in its connection; a transaction makes it and another ends it, as in ZooKeeper.  It has no ephemeral
+    nodes and no watches, so nothing is lost with it.  A client that asks for an old session is told that it has
+    expired, and begins a new one.
 3.  Requests of one session are done one after another: a read that follows a write sees it.
 4.  Bounds: `MAX_CLIENTS` connections, a frame of jute.maxbuffer, `MAX_QUEUED` requests read ahead (then the socket is
-    not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must speak.
+    not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must send something.
+
+Example: `ruok` is answered with `imok`, whether the server is serving or not.
 
 Sources: NIOServerCnxn, ZooKeeperServer.processConnectRequest.
 """
@@ -28,8 +28,10 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, cas
 
 from node.agent import four_letter_words
 from node.agent.links import listen
+from node.agent.traffic import Traffic
 from node.config import Config
-from node.protocol.events import LEADING, ClientRequest, Event, Reply
+from node.protocol.events import ClientRequest, Event, Reply
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
 from node.wire import jute, packets
 from node.wire.jute import WireError
@@ -47,23 +49,6 @@ class _Request(NamedTuple):
     came_at: float
 
 
-class Latencies:
-    """How long requests took, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.count, self.sum_ms, self.min_ms, self.max_ms = 0, 0.0, 0.0, 0.0
-
-    def add(self, took_ms: float) -> None:
-        self.min_ms = took_ms if self.count == 0 else min(self.min_ms, took_ms)
-        self.max_ms = max(self.max_ms, took_ms)
-        self.sum_ms += took_ms
-        self.count += 1
-
-    @property
-    def average_ms(self) -> float:
-        return self.sum_ms / self.count if self.count else 0.0
-
-
 class ClientPort:
     """The listener, its connections, and the counts that the words print."""
 
@@ -74,10 +59,7 @@ class ClientPort:
         self.log = log
         self.clients: Dict[ClientConnection, None] = {}
         self.sessions: Dict[int, ClientConnection] = {}
-        self.received = 0
-        self.sent = 0
-        self.led_since: Optional[float] = None
-        self.latencies = Latencies()
+        self.traffic = Traffic()
         self._was_serving = False
         # SessionTrackerImpl.initializeNextSessionId: the sid, the time and a count, so that restarts do not collide.
         self._next_session = ((self.config.sid & 0x7F) << 56) | ((time.time_ns() // 1_000_000 << 16) & (1 << 56) - 1)
@@ -109,7 +91,7 @@ class ClientPort:
         if serving != self._was_serving:
             self._was_serving = serving
             leads = serving and self.server.role == LEADING
-            self.led_since = asyncio.get_running_loop().time() if leads else None
+            self.traffic.led_since = asyncio.get_running_loop().time() if leads else None
             if not serving:
                 self.drop_sessions()
 
@@ -125,12 +107,6 @@ class ClientPort:
     def new_session(self) -> int:
         self._next_session += 1
         return self._next_session
-
-    @property
-    def processed_zxid(self) -> int:
-        """As ZooKeeper: a leader has processed its NEWLEADER, a follower not until the first commit."""
-        own = self.server.current_epoch << 32 if self.server.role == LEADING else 0
-        return max(self.server.database.committed_zxid, own)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -198,10 +174,10 @@ class ClientConnection(asyncio.Protocol):
         self._buffer += data
         try:
             if not self.session and len(self._buffer) >= 4:
-                text = four_letter_words.answer(self.port, self._buffer[:4].decode("latin-1"))
+                text = self._answer_word(self._buffer[:4].decode("latin-1"))
                 if text is not None:
-                    self.port.received += 1
-                    self.port.sent += 1
+                    self.port.traffic.received += 1
+                    self.port.traffic.sent += 1
                     assert self.transport is not None
                     self.transport.write(text.encode())
                     self._finish()
@@ -209,6 +185,10 @@ class ClientConnection(asyncio.Protocol):
             self._frames()
         except WireError as error:
             self.close(str(error))
+
+    def _answer_word(self, word: str) -> Optional[str]:
+        clients = [client.statistics() for client in self.port.clients]
+        return four_letter_words.answer(word, self.port.server, self.port.traffic, clients)
 
     def _frames(self) -> None:
         """Takes whole frames out of the buffer, as far as there is room for requests."""
@@ -221,7 +201,7 @@ class ClientConnection(asyncio.Protocol):
                 break
             frame = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
-            self.port.received += 1
+            self.port.traffic.received += 1
             if not self.session:
                 self._connect(frame)
                 continue
@@ -363,15 +343,15 @@ class ClientConnection(asyncio.Protocol):
         return packets.encode_stat(packets.Stat(0, 0, 0, 0, 0, 0, 0, 0, len(data), len(self._children(path)), 0))
 
     def _answer(self, request: _Request, error: int, payload: bytes, zxid: Optional[int] = None) -> None:
-        self.port.latencies.add((asyncio.get_running_loop().time() - request.came_at) * 1000)
-        zxid = self.port.processed_zxid if zxid is None else zxid
+        self.port.traffic.latencies.add((asyncio.get_running_loop().time() - request.came_at) * 1000)
+        zxid = self.port.server.processed_zxid if zxid is None else zxid
         self._send(packets.encode_reply_header(request.xid, zxid, error) + payload)
 
     def _send(self, record: bytes) -> None:
         assert self.transport is not None
         if self._over:
             return
-        self.port.sent += 1
+        self.port.traffic.sent += 1
         self.transport.write(jute.buffer(record))
         if self.transport.get_write_buffer_size() > MAX_UNSENT:
             self.close("it does not read its answers")

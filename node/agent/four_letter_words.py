@@ -1,7 +1,11 @@
 """Four-letter words: what a server says of itself in text, as ZooKeeper 3.8 prints it (protocol section 9).
 
-`clck`, which ZooKeeper does not have, is the server's own view of time: {"monotonic_ns": ..., "wall_ns": ...}.
-What this server does not count (watches, sizes of proposals) is printed as ZooKeeper prints it before it has any.
+1.  `clck`, which ZooKeeper does not have, is the server's own view of time: {"monotonic_ns": ..., "wall_ns": ...}.
+2.  What this server does not count (watches, sizes of proposals) is printed as ZooKeeper prints it before it has any.
+3.  A word outside the whitelist is refused, and so are `srvr`, `stat` and `mntr` while the server is not serving.
+
+Example: `answer("isro", server, traffic, [])` is "rw", or "null" while the server is not serving.
+
 Source: the commands of org.apache.zookeeper.server.command.
 """
 
@@ -10,24 +14,31 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from node.protocol.events import FOLLOWING, LEADING, STATE_NAMES
+from node.agent.traffic import Traffic
+from node.protocol.messages import FOLLOWING, LEADING, STATE_NAMES
+from node.protocol.server import Server
 from node.wire.frames import format_address
-
-if TYPE_CHECKING:
-    from node.agent.client_port import ClientPort
 
 VERSION = "3.8.0-onethrone, built on 2022-02-25 08:49 UTC"
 """The ZooKeeper release whose behaviour this is, with its date, in the form that parsers of these words expect."""
 NOT_SERVING = "This ZooKeeper instance is not currently serving requests\n"
 
 
-def answer(port: ClientPort, word: str) -> Optional[str]:
+class Shown(NamedTuple):
+    """What the words print: the server, the counts of its client port, and a line for each client."""
+
+    server: Server
+    traffic: Traffic
+    clients: List[str]
+
+
+def answer(word: str, server: Server, traffic: Traffic, clients: List[str]) -> Optional[str]:
     """The text that answers `word`; None if it is no four-letter word."""
-    words: Dict[str, Callable[[ClientPort], str]] = {
-        "ruok": lambda port: "imok",
-        "isro": lambda port: "rw" if port.server.serving else "null",
+    words: Dict[str, Callable[[Shown], str]] = {
+        "ruok": lambda shown: "imok",
+        "isro": lambda shown: "rw" if shown.server.serving else "null",
         "conf": conf,
         "srvr": srvr,
         "stat": stat,
@@ -36,77 +47,77 @@ def answer(port: ClientPort, word: str) -> Optional[str]:
     }
     if word not in words:
         return None
-    allowed = port.config.four_letter_words
+    allowed = server.config.four_letter_words
     if allowed is not None and word not in allowed:
         return "%s is not executed because it is not in the whitelist.\n" % word
-    if not port.server.serving and word in ("srvr", "stat", "mntr"):
+    if not server.serving and word in ("srvr", "stat", "mntr"):
         return NOT_SERVING
-    return words[word](port)
+    return words[word](Shown(server, traffic, clients))
 
 
-def mode(port: ClientPort) -> str:
-    return {LEADING: "leader", FOLLOWING: "follower"}.get(port.server.role, "observer")
+def mode(server: Server) -> str:
+    return {LEADING: "leader", FOLLOWING: "follower"}.get(server.role, "observer")
 
 
-def srvr(port: ClientPort) -> str:
-    return "Zookeeper version: %s\n%s" % (VERSION, _statistics(port))
+def srvr(shown: Shown) -> str:
+    return "Zookeeper version: %s\n%s" % (VERSION, _statistics(shown))
 
 
-def stat(port: ClientPort) -> str:
-    lines = [" %s" % client.statistics() for client in port.clients]
-    return "Zookeeper version: %s\nClients:\n%s\n\n%s" % (VERSION, "\n".join(lines), _statistics(port))
+def stat(shown: Shown) -> str:
+    lines = [" %s" % client for client in shown.clients]
+    return "Zookeeper version: %s\nClients:\n%s\n\n%s" % (VERSION, "\n".join(lines), _statistics(shown))
 
 
-def _statistics(port: ClientPort) -> str:
-    took = port.latencies
+def _statistics(shown: Shown) -> str:
+    took = shown.traffic.latencies
     lines = [
         "Latency min/avg/max: %d/%.1f/%d" % (took.min_ms, took.average_ms, took.max_ms),
-        "Received: %d" % port.received,
-        "Sent: %d" % port.sent,
-        "Connections: %d" % len(port.clients),
-        "Outstanding: %d" % port.server.outstanding,
-        "Zxid: 0x%x" % port.processed_zxid,
-        "Mode: %s" % mode(port),
-        "Node count: %d" % len(port.server.database.nodes),
+        "Received: %d" % shown.traffic.received,
+        "Sent: %d" % shown.traffic.sent,
+        "Connections: %d" % len(shown.clients),
+        "Outstanding: %d" % shown.server.outstanding,
+        "Zxid: 0x%x" % shown.server.processed_zxid,
+        "Mode: %s" % mode(shown.server),
+        "Node count: %d" % len(shown.server.database.nodes),
     ]
-    if port.server.role == LEADING:
+    if shown.server.role == LEADING:
         lines.append("Proposal sizes last/min/max: -1/-1/-1")
     return "\n".join(lines) + "\n"
 
 
-def mntr(port: ClientPort) -> str:
-    server, nodes, took = port.server, port.server.database.nodes, port.latencies
+def mntr(shown: Shown) -> str:
+    server, nodes, took = shown.server, shown.server.database.nodes, shown.traffic.latencies
     values: List[Tuple[str, object]] = [
         ("version", VERSION),
-        ("server_state", mode(port)),
+        ("server_state", mode(shown.server)),
         ("peer_state", "%s - %s" % (STATE_NAMES[server.role].lower(), server.phase)),
-        ("quorum_size", len(port.config.voters)),
+        ("quorum_size", len(shown.server.config.voters)),
         ("avg_latency", "%.4f" % took.average_ms),
         ("max_latency", int(took.max_ms)),
         ("min_latency", int(took.min_ms)),
-        ("packets_received", port.received),
-        ("packets_sent", port.sent),
-        ("num_alive_connections", len(port.clients)),
+        ("packets_received", shown.traffic.received),
+        ("packets_sent", shown.traffic.sent),
+        ("num_alive_connections", len(shown.clients)),
         ("outstanding_requests", server.outstanding),
         ("znode_count", len(nodes)),
         ("watch_count", 0),
         ("ephemerals_count", 0),
         ("approximate_data_size", sum(len(path) + len(data) for path, data in nodes.items())),
     ]
-    if port.led_since is not None:
+    if shown.traffic.led_since is not None:
         values += [
             ("learners", len(server.learners)),
             ("synced_followers", server.synced_followers),
             ("synced_non_voting_followers", 0),
             ("synced_observers", server.synced_observers),
             ("pending_syncs", sum(waits_for != "synced" for waits_for in server.learners.values())),
-            ("leader_uptime", int((asyncio.get_running_loop().time() - port.led_since) * 1000)),
+            ("leader_uptime", int((asyncio.get_running_loop().time() - shown.traffic.led_since) * 1000)),
         ]
     return "".join("zk_%s\t%s\n" % pair for pair in values)
 
 
-def conf(port: ClientPort) -> str:
-    config = port.config
+def conf(shown: Shown) -> str:
+    config = shown.server.config
     me = config.member(config.sid)
     assert me is not None
     members = []
@@ -136,5 +147,5 @@ def conf(port: ClientPort) -> str:
     return "\n".join(lines)
 
 
-def clck(port: ClientPort) -> str:
+def clck(shown: Shown) -> str:
     return json.dumps({"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns()}) + "\n"

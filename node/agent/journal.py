@@ -34,7 +34,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 from node.agent.storage import STORAGE_EFFECTS, Disk, StorageError
 from node.config import Config, Member
-from node.protocol import events
+from node.protocol import events, messages
 from node.protocol.events import Durable, Effect, Event
 
 _CRC_END = len('{"crc":"01234567",')
@@ -221,7 +221,10 @@ def _disk_at_start(start: Start, disk: Optional[Disk], pending: List[Effect]) ->
 # ---- values as JSON ----------------------------------------------------------------------------------------------
 
 _TYPES: Dict[str, Any] = {
-    name: value for name, value in vars(events).items() if isinstance(value, type) and hasattr(value, "_fields")
+    name: value
+    for module in (messages, events)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and hasattr(value, "_fields")
 }
 
 

@@ -2,8 +2,8 @@
 
 Rules:
 
-1.  A connection that somebody dialled exists for the core (`Accepted`) from its first whole message on.  Whoever sends
-    none within tickTime x syncLimit is closed; the core never hears of it.
+1.  A connection that somebody dialled exists for the core (`Accepted`) from its first whole message on.  One that
+    sends none within tickTime x syncLimit is closed; the core never hears of it.
 2.  Bytes that are no message (`WireError`), and a message that is not complete tickTime x syncLimit after its first
     byte, close that connection with one log line, and disturb nothing else.  A snapshot may take longer as long as it
     moves.
@@ -24,20 +24,8 @@ import socket
 from typing import Callable, Dict, List, Optional, Union, cast
 
 from node.config import Config
-from node.protocol.events import (
-    ELECTION,
-    QUORUM,
-    Accepted,
-    Address,
-    Connected,
-    Dial,
-    Event,
-    HangUp,
-    Lost,
-    Received,
-    Send,
-    SnapshotStream,
-)
+from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
+from node.protocol.messages import ELECTION, QUORUM, Address, SnapshotStream
 from node.wire.frames import ElectionDecoder, QuorumDecoder, WireError, encode
 
 MAX_ACCEPTED = 256

@@ -40,7 +40,8 @@ import time
 import zlib
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog, Txn
+from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog
+from node.protocol.messages import Txn
 from node.wire.jute import WireError
 from node.wire.packets import decode_txn, encode_txn
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Tuple
 
 from node.config import Config
-from node.protocol.events import AppendTxns, Durable, Txn
+from node.protocol.events import AppendTxns, Durable
 from node.protocol.following import Learning
+from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-4785", "NodeDB-Lab/nodedb#161")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-335", "Junqueira, Reed, Serafini: Zab (DSN 2011), section IV")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from node.protocol.broadcast import Leading
-from node.protocol.events import DIFF, TRUNC
+from node.protocol.leadership import Leading
+from node.protocol.messages import DIFF, TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1154", "ZOOKEEPER-1156")

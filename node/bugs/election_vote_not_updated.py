@@ -5,7 +5,7 @@ A server that comes later never sees a quorum of equal votes, unless the followe
 
 from __future__ import annotations
 
-from node.protocol.events import LEADING
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1732", "ZOOKEEPER-1805", "ZOOKEEPER-1817")

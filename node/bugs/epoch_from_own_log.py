@@ -5,8 +5,8 @@ ZooKeeper before 3.4.  A leader that wrote nothing in its epoch leaves no trace 
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
 from node.protocol.core import epoch_of
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-335", "ZOOKEEPER-1081", "ZOOKEEPER-1082")

@@ -6,7 +6,7 @@ epoch has two.  (ZooKeeper's mistake was with the followers' epochs; of them, wh
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1343",)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Set
 
 from node.config import Config
-from node.protocol.broadcast import Leading, LearnerHandler
 from node.protocol.events import Durable
+from node.protocol.leadership import Leading, LearnerHandler
 from node.protocol.server import Server
 
 ORIGIN = ("vesoft-inc/nebula#2419",)

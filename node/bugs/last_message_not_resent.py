@@ -9,7 +9,7 @@ from typing import Optional
 
 from node.protocol.connections import Peer
 from node.protocol.core import MS
-from node.protocol.events import Notification
+from node.protocol.messages import Notification
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-481",)

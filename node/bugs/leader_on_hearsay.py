@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Dict
 
-from node.protocol.election import Ballot
 from node.protocol.server import Server
+from node.protocol.votes import Ballot
 
 ORIGIN = ("ZOOKEEPER-131",)
 PROMISE = "convergence"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Optional
 
 from node.protocol.connections import Peer
-from node.protocol.events import Address
+from node.protocol.messages import Address
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-822", "ZOOKEEPER-3756")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.protocol.broadcast import LearnerHandler
-from node.protocol.events import Txn
+from node.protocol.leadership import LearnerHandler
+from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1319", "ZOOKEEPER-962")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
 from node.protocol.core import DISCOVERY
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1192",)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.protocol.events import PROPOSAL, QuorumPacket
 from node.protocol.following import Learning
+from node.protocol.messages import PROPOSAL, QuorumPacket
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-962",)

@@ -5,8 +5,8 @@ If it crashes in between, it may propose the same epoch again, to others.
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
-from node.protocol.events import LEADING
+from node.protocol.leadership import Leading
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1291",)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from node.config import Config
-from node.protocol.broadcast import Leading
 from node.protocol.events import Durable
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("sofastack/sofa-jraft#34", "hashicorp/raft#108", "tikv/tikv#964")

@@ -5,7 +5,7 @@ Votes of different rounds do not count together, so servers that have held diffe
 
 from __future__ import annotations
 
-from node.protocol.events import Notification
+from node.protocol.messages import Notification
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-275",)

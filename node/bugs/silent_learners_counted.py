@@ -5,7 +5,7 @@ A partition closes no connection.
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3240", "camunda/camunda#4656")

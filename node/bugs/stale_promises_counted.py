@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Dict, Tuple
 
 from node.config import Config
-from node.protocol.broadcast import Leading
 from node.protocol.events import Durable
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("eliben/raft#27", "xnnyygn/xraft#33")

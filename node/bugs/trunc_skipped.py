@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.protocol.events import DIFF, TRUNC
+from node.protocol.messages import DIFF, TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3701",)

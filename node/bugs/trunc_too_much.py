@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.protocol.events import TRUNC
+from node.protocol.messages import TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1156",)

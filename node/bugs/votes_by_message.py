@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Dict, Iterable, List
 
 from node.config import Config
-from node.protocol.election import Ballot
 from node.protocol.events import Durable
 from node.protocol.server import Server
+from node.protocol.votes import Ballot
 
 ORIGIN = ("ktoso/akka-raft#45", "microsoft/coyote-samples#8", "butaneprotocol/oracles#18")
 PROMISE = "evidence"

@@ -6,9 +6,9 @@ one such place (a Raft voter's) is as bare with one mistake.  A server that miss
 
 from __future__ import annotations
 
-from node.protocol.broadcast import Leading
-from node.protocol.core import Vote
+from node.protocol.leadership import Leading
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 
 ORIGIN = ("ZOOKEEPER-596", "Ongaro, Ousterhout: Raft (USENIX ATC 2014), section 5.4.1")
 PROMISE = "best-history"

@@ -5,8 +5,8 @@ So do all the others, who lost the same leader: they elect the dead one, cannot 
 
 from __future__ import annotations
 
-from node.protocol.core import Vote
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 
 ORIGIN = ("ZOOKEEPER-569",)
 PROMISE = "convergence"

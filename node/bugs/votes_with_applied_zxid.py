@@ -6,8 +6,8 @@ with less can win, and discovery then refuses it, round after round.
 
 from __future__ import annotations
 
-from node.protocol.core import Vote
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 
 ORIGIN = ("ZOOKEEPER-2845", "ZOOKEEPER-596")
 PROMISE = "convergence"

@@ -15,118 +15,19 @@ Example, two followers on connections 2 and 4: a create gives
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Optional, Tuple
 
-from node.config import Config
-from node.protocol.events import (
-    COMMIT,
-    INFORM,
-    PROPOSAL,
-    SYNC,
-    ClientRequest,
-    Durable,
-    HangUp,
-    QuorumPacket,
-    Reply,
-    Send,
-    Txn,
-)
-from node.protocol.following import Learner
+from node.protocol.events import ClientRequest, Send
+from node.protocol.leadership import Leading, LearnerHandler, Outstanding, ProspectiveLeader
+from node.protocol.messages import COMMIT, INFORM, PROPOSAL, SYNC, QuorumPacket, Txn
 from node.wire import packets
 from node.wire.jute import WireError
 
 LAST_COUNTER = 0xFFFFFFFF
 MAX_OUTSTANDING = 10_000
 
-# What we wait for from a learner.
-ACKEPOCH_DUE, QUORUM_DUE, NEWLEADER_ACK_DUE, SYNCED = "ACKEPOCH", "quorum of ACKEPOCH", "ACK of NEWLEADER", "synced"
 
-
-@dataclass
-class LearnerHandler:
-    """One learner's connection (LearnerHandler).  `waits_for` is the packet that must come next."""
-
-    sid: int
-    follower: bool
-    """It came with FOLLOWERINFO: it gets PROPOSAL and COMMIT.  Otherwise INFORM."""
-    heard_at: int
-    waits_for: str = ACKEPOCH_DUE
-    zxid: int = 0
-    """Its last zxid, from its ACKEPOCH."""
-    forwarding: bool = False
-    up_to_date: bool = False
-    held: List[QuorumPacket] = field(default_factory=list)
-    """COMMITs and INFORMs that wait for its UPTODATE (trap 8)."""
-    unacked: Dict[int, int] = field(default_factory=dict)
-    """Proposals that it has not acknowledged: zxid to the time when they were sent."""
-
-
-@dataclass
-class Outstanding:
-    txn: Txn
-    acks: Set[int]
-
-
-@dataclass
-class Leading:
-    """One attempt to lead.  `epoch` is -1 until a quorum was heard of.  Times in ns."""
-
-    started_at: int
-    deadline: int
-    own: Tuple[int, int]
-    """Our current epoch and last zxid when we were elected."""
-    epoch: int = -1
-    proposed: bool = False
-    """The epoch is fixed."""
-    electors: Set[int] = field(default_factory=set)
-    epoch_acks: Dict[int, Tuple[int, int]] = field(default_factory=dict)
-    minus_one: Set[int] = field(default_factory=set)
-    """Voters that had accepted this epoch before, and cannot promise it again."""
-    newleader_acks: Set[int] = field(default_factory=set)
-    looking: Set[int] = field(default_factory=set)
-    """Voters that were LOOKING long after they elected us."""
-    handlers: Dict[int, LearnerHandler] = field(default_factory=dict)
-    half_ticks: int = 0
-    last_proposed: int = 0
-    committed: int = 0
-    outstanding: Dict[int, Outstanding] = field(default_factory=dict)
-    """In zxid order."""
-    syncs: List[Tuple[int, int, int, int]] = field(default_factory=list)
-    """sync requests: (zxid to be committed first, connection or 0 for our own client, session, cxid)."""
-    waiting: List[Tuple[int, int, int]] = field(default_factory=list)
-    """Requests of our own clients: (session, cxid, type)."""
-    created: Set[str] = field(default_factory=set)
-    """Paths whose creation is outstanding."""
-
-
-class Broadcast(Learner):
-    def __init__(self, config: Config, durable: Durable) -> None:
-        super().__init__(config, durable)
-        self.leading: Optional[Leading] = None
-        self.highest_accepted = 0
-        """An epoch that a member had accepted when it could not follow us: the next one of ours is above it."""
-
-    # ---- what the layer above does -----------------------------------------------------------------------------
-
-    def stop_leading(self, reason: str, evidence: Optional[Dict[str, List[int]]] = None) -> None:
-        raise NotImplementedError
-
-    # ---- learners ----------------------------------------------------------------------------------------------
-
-    def on_learner_lost(self, leading: Leading, conn: int, reason: str) -> None:
-        handler = leading.handlers.pop(conn)
-        self.log("WARN", "GOODBYE server %d: %s" % (handler.sid, reason))
-
-    def close(self, leading: Leading, conn: int, reason: str) -> None:
-        if conn not in leading.handlers:
-            return
-        self.out.append(HangUp(conn))
-        self.on_learner_lost(leading, conn, reason)
-
-    def send(self, conn: int, kind: int, zxid: int, data: Optional[bytes] = None) -> None:
-        self.out.append(Send(conn, QuorumPacket(kind, zxid, data)))
-
+class Broadcast(ProspectiveLeader):
     # ---- broadcast (section 5.7) -----------------------------------------------------------------------------------
 
     def submit(self, leading: Leading, request: packets.Request, time_ms: int) -> bool:
@@ -201,7 +102,6 @@ class Broadcast(Learner):
 
     def commit_txn(self, leading: Leading, txn: Txn) -> None:
         leading.committed = txn.zxid
-        self.database.commit(txn.zxid)
         commit = QuorumPacket(COMMIT, txn.zxid, None)
         inform: Optional[QuorumPacket] = None
         for conn, handler in leading.handlers.items():
@@ -218,8 +118,7 @@ class Broadcast(Learner):
                 handler.held.append(packet)
         if txn.type in (packets.CREATE, packets.CREATE2):
             leading.created.discard(packets.decode_create_txn(txn.record).path)
-        if leading.waiting:
-            self.answer(leading.waiting, txn)
+        self.apply(txn.zxid, leading.waiting)
         self.answer_syncs(leading)
         self.compact()
 
@@ -243,8 +142,7 @@ class Broadcast(Learner):
         while leading.syncs and leading.syncs[0][0] <= leading.committed:
             _, conn, session, cxid = leading.syncs.pop(0)
             if conn == 0:
-                reply = Reply(session, cxid, packets.SYNC_OP, packets.OK, self.database.committed_zxid, b"")
-                self.out.append(reply)
+                self.answer_sync(session, cxid)
             elif conn in leading.handlers:
                 self.send(conn, SYNC, 0)
 

@@ -9,7 +9,7 @@ The model.  Between two servers there is at most one connection, and the server 
 4.  For each peer one message is queued, the newest: a notification says all that its sender stands for, so an older one
     is worth nothing.  What was sent last is remembered, since it may have been lost with its connection: a new
     connection begins with it, brought up to date (`first_message`).
-5.  Whoever dials us has a bounded time to introduce itself, and a stranger takes no place from a member.
+5.  A server that dials us has a bounded time to introduce itself, and a stranger takes no place from a member.
 
 There is no heartbeat on this port.  A server that is LOOKING therefore looks after its connections itself, once a
 second: it dials voters that it is not connected to, and dials again those that have left it without answer for two
@@ -27,18 +27,8 @@ from typing import Dict, Optional
 
 from node.config import Config
 from node.protocol.core import MS, Core
-from node.protocol.events import (
-    ELECTION,
-    LOOKING,
-    Address,
-    Dial,
-    Durable,
-    HangUp,
-    InitialMessage,
-    Notification,
-    QuorumPacket,
-    Send,
-)
+from node.protocol.events import Dial, Durable, HangUp, Send
+from node.protocol.messages import ELECTION, LOOKING, Address, InitialMessage, Notification, QuorumPacket
 
 V1 = -65536
 GENERIC_OBSERVER = (1 << 63) - 1
@@ -47,7 +37,7 @@ GENERIC_OBSERVER = (1 << 63) - 1
 LOOK_AFTER_MS, LOOK_AFTER_TICKS = 1000, 2
 SILENCE_MS, SILENCE_TICKS = 2000, 4
 DIAL_BACK_MS = 500
-"""How long a larger peer has to dial back before we introduce ourselves again."""
+"""Maximum time for a larger peer to dial back; then we introduce ourselves again."""
 MAX_STRANGERS = 64
 MAX_PENDING = 512
 
@@ -217,7 +207,7 @@ class Connections(Core):
         self.out.append(HangUp(conn))
 
     def on_introduced(self, conn: int, message: InitialMessage) -> None:
-        """The initial message of whoever dialled us (section 1.2, the acceptor's column)."""
+        """The initial message of a server that dialled us (section 1.2, the acceptor's column)."""
         if conn not in self.pending or self.pending[conn].port != ELECTION:
             return
         sid = message.sid

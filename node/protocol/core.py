@@ -2,22 +2,26 @@
 
 A server is one object, and its layers are classes, each standing on the one before:
 
-    Core  <-  Connections  <-  Election  <-  Learner  <-  Broadcast  <-  Leader  <-  Server
+    Core  <-  Connections  <-  Election  <-  Transactions  <-  Learner                                    <-  Server
+                                                           <-  ProspectiveLeader  <-  Broadcast  <-  Leader
 
-Each layer's file holds its state and its rules, and nothing of a higher layer but the few methods named at its top.  A
-rule is a method.  A bug of the catalogue is a subclass of `Server` that overrides one.
+Learner and leader are siblings, and know nothing of each other: `Server` stands on both.  Each layer's file holds its
+state and its rules, and nothing of a higher layer but the few methods named at its top.  A rule is a method.  A bug of
+the catalogue is a subclass of `Server` that overrides one.
 
 The state of a server is what `vars(server)` holds: plain data, to be copied, compared and printed.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from node.config import Config
 from node.protocol.database import Database
-from node.protocol.events import LOOKING, STATE_NAMES, Durable, Effect, Log, Reached, Report, SetTimer, StoreEpoch
+from node.protocol.events import Durable, Effect, Log, Reached, Report, SetTimer, StoreEpoch
+from node.protocol.messages import LOOKING, STATE_NAMES
 from node.protocol.quorums import Verifier, verifier
+from node.protocol.votes import Vote
 
 MS = 1_000_000
 """Nanoseconds in a millisecond."""
@@ -28,21 +32,17 @@ DISCOVERY, SYNCHRONIZATION, BROADCAST = "discovery", "synchronization", "broadca
 ELECTION_PHASE = "election"
 
 
-class Vote(NamedTuple):
-    """Whom a server wants as its leader: that server's sid, last zxid and current epoch, and the voter's round."""
-
-    leader: int
-    zxid: int
-    round: int
-    epoch: int
-
-
 def epoch_of(zxid: int) -> int:
     return zxid >> 32
 
 
 def zxid_of(epoch: int, counter: int) -> int:
     return (epoch << 32) | counter
+
+
+def is_epoch_start(zxid: int) -> bool:
+    """Is `zxid` the point at which an epoch begins?  No transaction has it: their counters begin at 1."""
+    return zxid == zxid_of(epoch_of(zxid), 0)
 
 
 class Core:

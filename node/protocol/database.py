@@ -16,7 +16,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Dict, List, Optional, Tuple
 
-from node.protocol.events import Durable, Txn
+from node.protocol.events import Durable
+from node.protocol.messages import Txn
 from node.wire import packets
 from node.wire.jute import Reader, WireError
 

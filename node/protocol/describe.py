@@ -9,14 +9,10 @@ A connection is a number; `Names` says whose it is, as far as the server itself 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
 
-from node.protocol import events
-from node.protocol.core import Vote, epoch_of
-from node.protocol.election import Ballot
+from node.protocol.core import INT64_MIN, epoch_of
 from node.protocol.events import (
-    PACKET_NAMES,
-    STATE_NAMES,
     Accepted,
     AppendTxns,
     ClientRequest,
@@ -25,25 +21,40 @@ from node.protocol.events import (
     Effect,
     Event,
     HangUp,
-    InitialMessage,
     Log,
     Lost,
-    Message,
-    Notification,
-    QuorumPacket,
     Reached,
     Received,
     Reply,
     Report,
     Send,
     SetTimer,
-    SnapshotStream,
     StoreEpoch,
     StoreSnapshot,
     TimerDue,
     TruncateLog,
 )
+from node.protocol.messages import (
+    ACKEPOCH,
+    FOLLOWERINFO,
+    LEADERINFO,
+    NEWLEADER,
+    OBSERVERINFO,
+    PACKET_NAMES,
+    PING,
+    REQUEST,
+    STATE_NAMES,
+    UPTODATE,
+    InitialMessage,
+    Message,
+    Notification,
+    QuorumPacket,
+    SnapshotStream,
+)
 from node.protocol.server import Server
+from node.protocol.votes import Ballot, Vote
+from node.wire import packets
+from node.wire.jute import WireError
 
 Who = Callable[[int], str]
 """The name of the server at the other end of a connection, or the connection itself."""
@@ -82,17 +93,32 @@ def zxid(number: int) -> str:
 def message(said: Message) -> str:
     """What travels between two servers."""
     if isinstance(said, Notification):
-        what = f"epoch {said.peer_epoch}, zxid {zxid(said.zxid)}, round {said.round}"
+        epoch = "none" if said.peer_epoch == INT64_MIN else said.peer_epoch
+        what = f"epoch {epoch}, zxid {zxid(said.zxid)}, round {said.round}"
         state = STATE_NAMES[said.state] if 0 <= said.state < len(STATE_NAMES) else str(said.state)
-        return f"vote for server {said.leader} ({what}), {state}"
+        return f"vote for {_candidate(said.leader)} ({what}), {state}"
     if isinstance(said, QuorumPacket):
         name = PACKET_NAMES.get(said.type, f"packet of type {said.type}")
-        if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
+        if said.type in (LEADERINFO, NEWLEADER, FOLLOWERINFO, OBSERVERINFO):
             return f"{name}, epoch {epoch_of(said.zxid)}"
-        return name if said.type in (events.PING, events.REQUEST) else f"{name} {zxid(said.zxid)}"
+        if said.type == ACKEPOCH:
+            return f"{name}, epoch {_epoch_promised(said.data)}, last zxid {zxid(said.zxid)}"
+        return name if said.type in (PING, REQUEST, UPTODATE) else f"{name} {zxid(said.zxid)}"
     if isinstance(said, InitialMessage):
         return f"introduction of server {said.sid}"
     return f"snapshot at {zxid(said.zxid)}, {len(said.stream)} bytes"
+
+
+def _candidate(sid: int) -> str:
+    """A server that may not vote for itself, such as an observer, votes for none."""
+    return "nobody" if sid == INT64_MIN else f"server {sid}"
+
+
+def _epoch_promised(data: Optional[bytes]) -> str:
+    try:
+        return str(packets.decode_int32(data))
+    except WireError:
+        return "unreadable"
 
 
 def label(said: Message) -> str:
@@ -100,15 +126,16 @@ def label(said: Message) -> str:
     if isinstance(said, Notification):
         return f"vote {said.leader}, round {said.round}"
     if isinstance(said, QuorumPacket):
-        if said.type in (events.LEADERINFO, events.NEWLEADER, events.FOLLOWERINFO, events.OBSERVERINFO):
+        if said.type in (LEADERINFO, NEWLEADER, FOLLOWERINFO, OBSERVERINFO):
             return f"{PACKET_NAMES[said.type]} {epoch_of(said.zxid)}"
         name = PACKET_NAMES.get(said.type, f"type {said.type}")
-        return (
-            name
-            if said.type in (events.PING, events.REQUEST, events.ACKEPOCH, events.UPTODATE)
-            else f"{name} {zxid(said.zxid)}"
-        )
+        return name if said.type in (PING, REQUEST, ACKEPOCH, UPTODATE) else f"{name} {zxid(said.zxid)}"
     return "introduction" if isinstance(said, InitialMessage) else "snapshot"
+
+
+def _connection(conn: int, who: Who) -> str:
+    name = who(conn)
+    return f"connection {conn}" + ("" if name == f"connection {conn}" else f" to {name}")
 
 
 def event(told: Event, who: Who) -> str:
@@ -122,7 +149,7 @@ def event(told: Event, who: Who) -> str:
     if isinstance(told, Connected):
         return f"dial succeeded: {who(told.conn)} on connection {told.conn}"
     if isinstance(told, Lost):
-        return f"connection {told.conn} to {who(told.conn)} is lost: {told.reason}"
+        return f"{_connection(told.conn, who)} is lost: {told.reason}"
     request: ClientRequest = told
     return f"a client asks: {_OPCODES.get(request.type, f'type {request.type}')} (session {request.session:#x})"
 
@@ -137,7 +164,7 @@ def effect(asked: Effect, who: Who, now: int) -> str:  # noqa: PLR0911 - a sente
     if isinstance(asked, Dial):
         return f"dial server {asked.sid}'s {asked.port} port: connection {asked.conn}"
     if isinstance(asked, HangUp):
-        return f"hang up on {who(asked.conn)} (connection {asked.conn})"
+        return f"hang up: {_connection(asked.conn, who)}"
     if isinstance(asked, StoreEpoch):
         return f"store {asked.name} {asked.epoch}"
     if isinstance(asked, AppendTxns):
@@ -168,7 +195,8 @@ def transition(value: Mapping[str, Any]) -> str:
     if value.get("epoch") is not None:
         text += f", epoch {value['epoch']}"
     vote = value.get("vote") or {}
-    text += f", round {value.get('round')}, votes for {vote.get('leader')}"
+    leader = "nobody" if vote.get("leader") == INT64_MIN else vote.get("leader")
+    text += f", round {value.get('round')}, votes for {leader}"
     text += f", accepted {value.get('accepted_epoch')}, current {value.get('current_epoch')}"
     return f"{text}, last zxid {zxid(value.get('last_zxid') or 0)}: {value.get('reason')}"
 
@@ -195,11 +223,11 @@ def state(server: Server, origin_ns: int) -> dict[str, str]:
 def _show(  # noqa: PLR0912 - a shape for each kind of value
     shown: dict[str, str], path: str, leaf: str, value: Any, origin_ns: int
 ) -> None:
-    if isinstance(value, Notification | QuorumPacket | SnapshotStream | InitialMessage):
+    if isinstance(value, (Notification, QuorumPacket, SnapshotStream, InitialMessage)):
         shown[path] = message(value)
     elif isinstance(value, dict):
         _show_dict(shown, path, leaf, value, origin_ns)
-    elif isinstance(value, Vote | Ballot):
+    elif isinstance(value, (Vote, Ballot)):
         state = f", {STATE_NAMES[value.state]}" if isinstance(value, Ballot) else ""
         shown[path] = (
             f"server {value.leader} (epoch {value.epoch}, zxid {zxid(value.zxid)}, round {value.round}){state}"
@@ -212,7 +240,7 @@ def _show(  # noqa: PLR0912 - a shape for each kind of value
             _show(shown, f"{path}.{name}", name, part, origin_ns)
     elif isinstance(value, list):
         shown[path] = _listed(leaf, value)
-    elif isinstance(value, set | frozenset):
+    elif isinstance(value, (set, frozenset)):
         shown[path] = "{" + ", ".join(map(str, sorted(value))) + "}"
     elif isinstance(value, bool) or value is None:
         shown[path] = str(value)

@@ -1,9 +1,9 @@
 """Fast leader election (FastLeaderElection; protocol sections 2 and 3).
 
 The model.  A LOOKING server is in a numbered *round* and stands for one *proposal*: at first itself.  It tells all
-voters.  Votes are ordered by (epoch, zxid, sid) of the proposed leader; whoever hears of a better one stands for that
-from then on, and tells all voters again.  When a quorum stands for the same proposal in the same round, and 200 ms pass
-without a better one, the server leaves the election: LEADING if the proposal is itself, else FOLLOWING (or OBSERVING).
+voters.  Votes are ordered (`votes.py`); a server that hears of a better one stands for that from then on, and tells all
+voters again.  When a quorum stands for the same proposal in the same round, and 200 ms pass without a better one, the
+server leaves the election: LEADING if the proposal is itself, else FOLLOWING (or OBSERVING).
 
 1.  Votes count for one round.  A higher round heard of is joined at once, with an empty ballot box; a lower one is
     answered with our vote and not counted.
@@ -14,7 +14,7 @@ without a better one, the server leaves the election: LEADING if the proposal is
 4.  Observers, and everybody who is not a voter, are told our vote when they ask, and do not count.
 
 The election is not an agreement: two servers may come out of it LEADING.  What makes a leader unique is the epoch that
-a quorum promises it (`leader.py`).
+a quorum promises it (`leadership.py`).
 
 Example: 1, 2, 3 start on empty disks.  1 hears 3's vote (0, 0, 3), better than its own (0, 0, 1), takes it, tells 2 and
 3; so does 2.  Everybody counts three votes for 3; 200 ms later 3 leads, 1 and 2 follow.
@@ -22,46 +22,20 @@ Example: 1, 2, 3 start on empty disks.  1 hears 3's vote (0, 0, 3), better than 
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, List, Optional
 
 from node.config import Config
 from node.protocol.connections import Connections
-from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MS, Vote
-from node.protocol.events import FOLLOWING, LEADING, LOOKING, OBSERVING, STATE_NAMES, Durable, Notification
+from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MS
+from node.protocol.events import Durable
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
+from node.protocol.votes import Ballot, Vote, ballot_of, beats, same_vote, votes_evidence
 
 FINALIZE_WAIT_MS = 200
 NON_VOTER_INTERVAL_MS = 400
-"""Longest pause between two questions of a server that nobody notifies by himself, such as an observer."""
+"""Maximum time between two notifications of a server that is only told when it asks, such as an observer."""
 MAX_ROUND = 1 << 62
 NOTIFICATION_VERSION = 2
-
-
-class Ballot(NamedTuple):
-    """A vote as it was received: with its voter's state, and the version of the message."""
-
-    leader: int
-    zxid: int
-    round: int
-    epoch: int
-    state: int
-    version: int
-
-
-def ballot_of(n: Notification, version: int) -> Ballot:
-    return Ballot(n.leader, n.zxid, n.round, n.peer_epoch, n.state, version)
-
-
-def same_vote(a: Ballot, b: Ballot) -> bool:
-    """Are two votes for the same thing (Vote.equals; section 3.3)?
-
-    Established servers report different zxids and rounds for one leader (ZOOKEEPER-1732, 1805, 1817), and epochs that
-    differ between versions (ZOOKEEPER-1808).
-    """
-    if LOOKING in (a.state, b.state):
-        return a[:4] == b[:4]
-    if (a.version > 0) != (b.version > 0):
-        return a.leader == b.leader
-    return a.leader == b.leader and a.epoch == b.epoch
 
 
 def config_text(config: Config) -> str:
@@ -165,10 +139,10 @@ class Election(Connections):
     # ---- order -----------------------------------------------------------------------------------------------------
 
     def better(self, a: Vote, b: Vote) -> bool:
-        """Does a vote beat another (totalOrderPredicate)?  A server of weight 0 never wins (ZOOKEEPER-491)."""
+        """Does a vote beat another?  A server of weight 0 never wins (ZOOKEEPER-491)."""
         if self.verifier.weight(a.leader) == 0:
             return False
-        return (a.epoch, a.zxid, a.leader) > (b.epoch, b.zxid, b.leader)
+        return beats(a, b)
 
     # ---- notifications ---------------------------------------------------------------------------------------------
 
@@ -178,7 +152,7 @@ class Election(Connections):
         return self.notification(self.vote, self.vote.round if sid in self.voters else self.round)
 
     def on_notification(self, sid: int, n: Notification) -> None:
-        """Dispatch (section 2.6): answer whoever must be answered, and vote if we are LOOKING."""
+        """Dispatch (section 2.6): answer a server that must be answered, and vote if we are LOOKING."""
         self.peers[sid].unanswered_since = 0
         if not LOOKING <= n.state <= OBSERVING:
             return
@@ -335,10 +309,3 @@ class Election(Connections):
     def update_election_vote(self, epoch: int) -> None:
         """An established leader's servers vote for it with its new epoch (ZOOKEEPER-1732; section 3.8)."""
         self.vote = self.vote._replace(epoch=epoch)
-
-
-def votes_evidence(votes: Iterable[Any]) -> Dict[str, Any]:
-    return {
-        str(sid): {"round": b.round, "epoch": b.epoch, "zxid": b.zxid, "state": STATE_NAMES[b.state]}
-        for sid, b in sorted(votes)
-    }

@@ -18,21 +18,31 @@ The model, in the learner's packets to its leader, and what is on disk before ea
 3.  Of the log, only what contradicts the leader's history is rewritten: what was acknowledged once is never off the
     disk, not even between two writes.
 4.  Nothing is applied to the tree before UPTODATE.
-5.  Silence of the leader ends it: initLimit ticks until NEWLEADER, syncLimit ticks after.  A lost connection ends it
-    at once.  Then the server is LOOKING again.
+5.  A silent leader is left: after initLimit ticks until NEWLEADER, after syncLimit ticks from then on.  A leader whose
+    connection is lost is left at once.  Then the server is LOOKING again.
 
 Observers do the same with OBSERVERINFO, and get INFORM where followers get PROPOSAL and COMMIT.
+
+Example, a follower that accepted epoch 4 and hears of epoch 5:
+
+    LEADERINFO(5)  ->  [StoreEpoch("acceptedEpoch", 5), Report, Send(ACKEPOCH(4, last zxid))]
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 from node.config import Config
-from node.protocol.core import BROADCAST, MS, SYNCHRONIZATION, epoch_of, zxid_of
-from node.protocol.election import Election
+from node.protocol.core import BROADCAST, MS, SYNCHRONIZATION, epoch_of, is_epoch_start, zxid_of
 from node.protocol.events import (
+    ClientRequest,
+    Dial,
+    Durable,
+    HangUp,
+    Send,
+)
+from node.protocol.messages import (
     ACK,
     ACKEPOCH,
     COMMIT,
@@ -52,26 +62,18 @@ from node.protocol.events import (
     SYNC,
     TRUNC,
     UPTODATE,
-    AppendTxns,
-    ClientRequest,
-    Dial,
-    Durable,
-    HangUp,
     QuorumPacket,
-    Reply,
-    Send,
     SnapshotStream,
-    StoreSnapshot,
-    TruncateLog,
     Txn,
 )
+from node.protocol.transactions import Transactions, Waiting
 from node.wire import packets
 from node.wire.jute import WireError
 
 RETRY_FIRST_MS, RETRY_LONGEST_MS = 5, 100
 CONNECT_BUDGET_MS = 1000
-"""How long a learner tries to reach its leader (or a tick, if that is longer).  A server that refuses us is not leading
-yet, and will be within finalizeWait; if one does not answer it is cut off, and the others had better elect soon."""
+"""Maximum time to reach the leader (or a tick, if that is longer).  A server that refuses us is not leading yet, and
+will be within finalizeWait.  One that does not answer is cut off, and the others had better elect soon."""
 MAX_WAITING_REQUESTS = 1000
 
 
@@ -99,7 +101,7 @@ class Learning:
     synced: bool = False
     commit_to: int = 0
     """The highest zxid known to be committed."""
-    waiting: List[Tuple[int, int, int]] = field(default_factory=list)
+    waiting: List[Waiting] = field(default_factory=list)
     """Client requests that were forwarded: (session, cxid, type), in order."""
     sessions: Dict[int, int] = field(default_factory=dict)
     """Sessions of our clients, and their timeouts in ms: a real leader ends what no PING reply names."""
@@ -109,7 +111,7 @@ class LeaderMisbehaved(Exception):
     """A packet that cannot come here."""
 
 
-class Learner(Election):
+class Learner(Transactions):
     def __init__(self, config: Config, durable: Durable) -> None:
         super().__init__(config, durable)
         self.learning: Optional[Learning] = None
@@ -279,13 +281,13 @@ class Learner(Election):
         if zxid == last:
             return last
         start = self.database.snapshot_zxid
-        if zxid < start == zxid_of(epoch_of(start), 0):
+        if zxid < start and is_epoch_start(start):
             # A ZooKeeper leader names its snapshot by the start of its epoch, which is no transaction.  Whoever leads
             # later holds what that leader began with, and nothing between it and that start.
             self.reached("truncation-to-the-start-of-an-epoch")
             return start
         point = self.database.floor(zxid)
-        if point is None or zxid > last or (point != zxid and zxid != zxid_of(epoch_of(zxid), 0)):
+        if point is None or zxid > last or (point != zxid and not is_epoch_start(zxid)):
             # To go on from a point that we do not have would leave a hole in our history.
             raise LeaderMisbehaved("TRUNC to 0x%x, which our history does not hold" % zxid)
         self.reached("truncation")
@@ -318,10 +320,7 @@ class Learner(Election):
     def adopt_history(self, learning: Learning) -> None:
         sent = learning.proposals
         if learning.stream is not None:
-            # In one write: the snapshot may be older than what we hold, and be made good only by what follows it.
-            self.out.append(StoreSnapshot(learning.sync_zxid, learning.stream, tuple(sent)))
-            self.database.restore(learning.sync_zxid, learning.nodes)
-            self.database.append(tuple(sent))
+            self.replace(learning.sync_zxid, learning.stream, learning.nodes, tuple(sent))
             learning.stream = b""
         else:
             ours = self.database.after(learning.sync_zxid)
@@ -331,17 +330,10 @@ class Learner(Election):
             if same < len(ours):
                 self.reached("history-differs")
                 point = ours[same - 1].zxid if same else learning.sync_zxid
-                self.out.append(TruncateLog(point))
-                self.database.truncate(point)
+                self.cut_back(point)
             self.append(tuple(sent[same:]))
         learning.unacked = [txn.zxid for txn in sent if txn.zxid > learning.commit_to]
         learning.proposals = []
-
-    def append(self, txns: Tuple[Txn, ...]) -> None:
-        """Log, durably."""
-        if txns:
-            self.out.append(AppendTxns(txns))
-            self.database.append(txns)
 
     def on_up_to_date(self, learning: Learning) -> None:
         assert learning.epoch is not None
@@ -398,25 +390,8 @@ class Learner(Election):
     def commit(self, learning: Learning, zxid: int) -> None:
         """Apply up to `zxid`, and answer our clients."""
         learning.commit_to = max(learning.commit_to, zxid)
-        for txn in self.database.commit(learning.commit_to):
-            if learning.waiting:
-                self.answer(learning.waiting, txn)
+        self.apply(learning.commit_to, learning.waiting)
         self.compact()
-
-    def compact(self) -> None:
-        """Replace the older part of a long log by a snapshot.
-
-        The younger part stays, so that a server that comes back soon needs no snapshot.  All servers commit the same
-        transaction at the same time, and writing a snapshot takes a while; so each has a limit of its own, and all
-        cut off as much at a time: they take turns.
-        """
-        database, count = self.database, self.config.snap_count
-        limit = count + self.sid % 8 * count // 16
-        if database.applied >= limit:
-            self.reached("log-compacted")
-            database.compact(max(1, count // 2))
-            snapshot = packets.encode_snapshot(database.base)
-            self.out.append(StoreSnapshot(database.snapshot_zxid, snapshot, tuple(database.log)))
 
     # ---- our clients -----------------------------------------------------------------------------------------------
 
@@ -438,29 +413,5 @@ class Learner(Election):
         for at, (session, cxid, kind) in enumerate(learning.waiting):
             if kind == packets.SYNC_OP:
                 del learning.waiting[at]
-                self.out.append(Reply(session, cxid, kind, packets.OK, self.database.committed_zxid, b""))
+                self.answer_sync(session, cxid)
                 return
-
-    def answer(self, waiting: List[Tuple[int, int, int]], txn: Txn) -> None:
-        """Answer the client whose request became `txn`, if it is one of ours."""
-        for at, (session, cxid, kind) in enumerate(waiting):
-            if session == txn.session and cxid == txn.cxid and kind != packets.SYNC_OP:
-                del waiting[at]
-                error, payload = reply_of(txn)
-                self.out.append(Reply(session, cxid, kind, error, txn.zxid, payload))
-                return
-
-    def fail(self, request: ClientRequest, error: int) -> None:
-        self.out.append(Reply(request.session, request.cxid, request.type, error, self.database.committed_zxid, b""))
-
-
-def reply_of(txn: Txn) -> Tuple[int, bytes]:
-    """Error code and response record for the client of a committed transaction."""
-    try:
-        if txn.type == packets.ERROR:
-            return packets.decode_error_txn(txn.record), b""
-        if txn.type in (packets.CREATE, packets.CREATE2):
-            return packets.OK, packets.encode_path(packets.decode_create_txn(txn.record).path)
-    except WireError:
-        return packets.MARSHALLING_ERROR, b""
-    return packets.OK, b""

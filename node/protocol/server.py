@@ -11,41 +11,36 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Tuple
 
-from node.protocol.broadcast import SYNCED
-from node.protocol.core import BROADCAST, MS, Vote
-from node.protocol.events import (
+from node.protocol.core import BROADCAST, MS, zxid_of
+from node.protocol.events import Accepted, ClientRequest, Connected, Effect, Event, Lost, Received, TimerDue
+from node.protocol.following import Learner
+from node.protocol.leadership import SYNCED
+from node.protocol.leading import Leader
+from node.protocol.messages import (
     FOLLOWERINFO,
     LEADING,
     LOOKING,
     OBSERVERINFO,
     QUORUM,
-    Accepted,
-    ClientRequest,
-    Connected,
-    Effect,
-    Event,
     InitialMessage,
-    Lost,
     Notification,
     QuorumPacket,
-    Received,
     SnapshotStream,
-    TimerDue,
 )
-from node.protocol.leading import Leader
+from node.protocol.votes import Vote
 from node.wire import packets
 
 HOLD_MS = 1000
-"""How long a learner that came while we are LOOKING is kept waiting for us to win: as long as it would retry."""
+"""Maximum time to hold a learner that came while we are LOOKING: as long as it would retry."""
 
 
-class Server(Leader):
+class Server(Leader, Learner):
     """A server, its state in plain attributes.
 
     Besides `start`, `step` and `state`, an agent may read: `role`, `phase`, `round`, `vote`, `serving`,
-    `accepted_epoch`, `current_epoch`, `database` (`nodes`, `last_zxid`, `committed_zxid`), and as a leader
-    `synced_followers`, `synced_observers`, `learners`, `outstanding`.  Clients may be served while `serving` is true;
-    when it becomes false their connections are to be closed, and requests in flight have an unknown outcome.
+    `accepted_epoch`, `current_epoch`, `database` (`nodes`, `last_zxid`, `committed_zxid`), `processed_zxid`, and of a
+    leader `synced_followers`, `synced_observers`, `learners`, `outstanding`.  Clients may be served while `serving` is
+    true.  When it becomes false, close their connections: requests in flight have an unknown outcome.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -189,6 +184,12 @@ class Server(Leader):
     def serving(self) -> bool:
         """Clients may read and write here: the server leads or follows, in broadcast."""
         return self.phase == BROADCAST
+
+    @property
+    def processed_zxid(self) -> int:
+        """As ZooKeeper: a leader has processed its NEWLEADER, a follower nothing until the first commit."""
+        own = zxid_of(self.current_epoch, 0) if self.role == LEADING else 0
+        return max(self.database.committed_zxid, own)
 
     @property
     def learners(self) -> Dict[int, str]:

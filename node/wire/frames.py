@@ -25,7 +25,7 @@ from __future__ import annotations
 import struct
 from typing import Generator, List, Optional, Tuple
 
-from node.protocol.events import (
+from node.protocol.messages import (
     REQUEST,
     SNAP,
     Address,
@@ -280,7 +280,7 @@ class QuorumDecoder:
         yield from self._need(self._position)
 
     def _count(self, what: str) -> Generator[None, None, int]:
-        """A vector's count: -1 (null) is none; whoever announces many elements must still send them."""
+        """A vector's count: -1 (null) is none; a peer that announces many elements must still send them."""
         count = yield from self._int32()
         if count < -1:
             raise WireError("quorum stream: %s count %d" % (what, count))

@@ -10,7 +10,7 @@ import struct
 from functools import lru_cache
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
-from node.protocol.events import Txn
+from node.protocol.messages import Txn
 from node.wire import jute
 from node.wire.frames import SIGNATURE
 from node.wire.jute import Reader, WireError

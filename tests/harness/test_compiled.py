@@ -55,6 +55,16 @@ def test_compiled_servers_give_the_histories_of_the_sources_byte_for_byte(
         assert theirs == ours
 
 
+def layers() -> list[str]:
+    from node.protocol.server import Server
+
+    return [layer.__name__ for layer in Server.__mro__]
+
+
+def test_a_compiled_server_finds_its_methods_in_the_same_order_of_layers(workers: ProcessPoolExecutor) -> None:
+    assert workers.submit(layers).result(DEADLINE_S) == layers()
+
+
 @pytest.mark.parametrize(
     ("before", "used"),
     [

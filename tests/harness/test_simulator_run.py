@@ -20,7 +20,7 @@ from harness.simulator.run import drawn, run_value, simulate
 from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
-from node.protocol.events import Notification
+from node.protocol.messages import Notification
 from node.protocol.server import Server
 
 SHORT = SimulatorSettings(duration_s=40.0)

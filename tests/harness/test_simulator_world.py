@@ -12,20 +12,8 @@ from harness.simulator.network import WINDOW
 from harness.simulator.world import SimulatedProcess
 from nemesis.faults import KINDS, Fault
 from node.agent.storage import ACCEPTED, CURRENT
-from node.protocol.events import (
-    ELECTION,
-    PING,
-    AppendTxns,
-    Dial,
-    Effect,
-    HangUp,
-    Lost,
-    QuorumPacket,
-    Received,
-    StoreEpoch,
-    TimerDue,
-    Txn,
-)
+from node.protocol.events import AppendTxns, Dial, Effect, HangUp, Lost, Received, StoreEpoch, TimerDue
+from node.protocol.messages import ELECTION, PING, QuorumPacket, Txn
 from tests.harness.simulated import Ensemble
 
 # ---- links -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Seeded storms over a `World`: crashes (also between two effects), cuts, resets, pauses, writes; then all is healed.
+"""Seeded storms over a `SmallWorld`: crashes (also between two effects), cuts, resets, pauses, writes, then a heal.
 
 A storm is a function of its seed and of the server's class.  It ends when every server has one and the same leader, a
 write has been committed after that, and every server has the same tree.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from node.protocol.core import BROADCAST
-from node.protocol.events import LEADING
+from node.protocol.messages import LEADING
 from node.protocol.server import Server
-from tests.node.world import SECOND, Broken, World
+from tests.node.promises import Broken
+from tests.node.world import SECOND, SmallWorld
 
 CONVERGENCE_S = 8.0
 """With ticks of 200 ms, initLimit 10 and syncLimit 5: two whole discoveries that time out, and the election."""
@@ -23,14 +24,14 @@ class Storm:
     def __init__(self, seed: int, server_class: type[Server] = Server, **settings: Any) -> None:
         servers, observers = [(3, 0), (3, 1), (5, 0), (4, 0)][seed % 4]
         slow = seed % 7 == 0
-        self.world = World(
+        self.world = SmallWorld(
             servers, observers, seed, server_class, delay_ms=(0.1, 40.0) if slow else (0.1, 2.0), **settings
         )
         self.random = self.world.random
         self.alone_since: dict[int, int] = {}
         self.written: list[str] = []
 
-    def run(self, faults: int = 12) -> World:
+    def run(self, faults: int = 12) -> SmallWorld:
         world = self.world
         for sid in world.hosts:
             if self.random.random() < 0.9:
@@ -121,5 +122,5 @@ class Storm:
                 raise Broken("stepping-down", f"server {sid} leads without a quorum for {STEPPING_DOWN_S} s")
 
 
-def storm(seed: int, server_class: type[Server] = Server, faults: int = 12) -> World:
+def storm(seed: int, server_class: type[Server] = Server, faults: int = 12) -> SmallWorld:
     return Storm(seed, server_class).run(faults)

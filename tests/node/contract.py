@@ -19,34 +19,19 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from harness.simulator.marks import known
-from node.protocol.broadcast import Leading
 from node.protocol.connections import Peer, Pending
-from node.protocol.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION, Vote
-from node.protocol.election import Ballot
-from node.protocol.events import (
-    FOLLOWING,
-    LEADING,
-    LOOKING,
-    OBSERVING,
-    Dial,
-    Effect,
-    HangUp,
-    Log,
-    Reached,
-    Reply,
-    Report,
-    Send,
-    SetTimer,
-    Txn,
-    Value,
-)
+from node.protocol.core import BROADCAST, DISCOVERY, ELECTION_PHASE, SYNCHRONIZATION
+from node.protocol.events import Dial, Effect, HangUp, Log, Reached, Reply, Report, Send, SetTimer
 from node.protocol.following import Learning
+from node.protocol.leadership import Leading
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Txn, Value
 from node.protocol.server import Server
+from node.protocol.votes import Ballot, Vote
 from node.wire import frames
 from node.wire.packets import CREATE, CREATE2
 
 
-class State:
+class ServerFields:
     """The declared types of what `Server` holds."""
 
     now: int
@@ -74,7 +59,7 @@ class State:
     highest_accepted: int
 
 
-class Tree:
+class DatabaseFields:
     """The same of its `Database`."""
 
     snapshot_zxid: int
@@ -129,7 +114,7 @@ def fits(kind: Any) -> Callable[[Any], bool]:
 @cache
 def fields(cls: Any) -> list[tuple[str, Callable[[Any], bool]]]:
     """The declared fields of a class of the core, and what fits each; none of any other type."""
-    of_the_core = cls in (State, Tree) or cls.__module__.startswith("node.")
+    of_the_core = cls in (ServerFields, DatabaseFields) or cls.__module__.startswith("node.")
     if not of_the_core:
         return []
     hints = get_type_hints(cls.__init__ if issubclass(cls, Value) else cls)
@@ -207,9 +192,9 @@ def stated(server: Server) -> dict[str, Any]:
 
 
 def check_state(server: Server) -> None:
-    for name, fit in fields(State):
+    for name, fit in fields(ServerFields):
         assert fit(getattr(server, name)), f"{name} is {getattr(server, name)}"
-    for name, fit in fields(Tree):
+    for name, fit in fields(DatabaseFields):
         assert fit(getattr(server.database, name)), f"{name} of the database"
     assert server.state() == stated(server)
     timers = server.timers

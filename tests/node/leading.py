@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from node.protocol.events import ACK, LEADING, ClientRequest, Durable, Effect, QuorumPacket
+from node.protocol.events import ClientRequest, Durable, Effect
+from node.protocol.messages import ACK, LEADING, QuorumPacket
 from node.wire import packets
 from tests.node.probe import Probe, durable, z
 

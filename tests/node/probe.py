@@ -12,9 +12,6 @@ from typing import Any
 
 from node.protocol.core import MS
 from node.protocol.events import (
-    ELECTION,
-    LOOKING,
-    QUORUM,
     Accepted,
     AppendTxns,
     Connected,
@@ -23,10 +20,7 @@ from node.protocol.events import (
     Effect,
     Event,
     HangUp,
-    InitialMessage,
     Lost,
-    Notification,
-    QuorumPacket,
     Reached,
     Received,
     Report,
@@ -35,8 +29,8 @@ from node.protocol.events import (
     StoreSnapshot,
     TimerDue,
     TruncateLog,
-    Txn,
 )
+from node.protocol.messages import ELECTION, LOOKING, QUORUM, InitialMessage, Notification, QuorumPacket, Txn
 from node.protocol.server import Server
 from node.wire import packets
 from tests.node.contract import Ledger

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from node.protocol import broadcast
-from node.protocol.events import (
+from node.protocol.events import AppendTxns, ClientRequest, Log, Reply
+from node.protocol.messages import (
     ACK,
     COMMIT,
     DIFF,
@@ -16,11 +17,7 @@ from node.protocol.events import (
     PROPOSAL,
     REVALIDATE,
     SYNC,
-    AppendTxns,
-    ClientRequest,
-    Log,
     QuorumPacket,
-    Reply,
     Txn,
 )
 from node.wire import packets

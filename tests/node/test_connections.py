@@ -7,22 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from node.protocol.core import MS
-from node.protocol.events import (
-    ELECTION,
-    FOLLOWING,
-    LEADING,
-    LOOKING,
-    QUORUM,
-    Connected,
-    Dial,
-    Effect,
-    HangUp,
-    InitialMessage,
-    Lost,
-    Notification,
-    Received,
-    Send,
-)
+from node.protocol.events import Connected, Dial, Effect, HangUp, Lost, Received, Send
+from node.protocol.messages import ELECTION, FOLLOWING, LEADING, LOOKING, QUORUM, InitialMessage, Notification
 from tests.node.probe import Probe
 
 

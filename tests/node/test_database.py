@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from node.protocol.database import Database
-from node.protocol.events import Durable, Txn
+from node.protocol.events import Durable
+from node.protocol.messages import Txn
 from node.wire import packets
 from tests.node.probe import durable, txn, z
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from node.config import Config, Member
-from node.protocol.core import MS, Vote
-from node.protocol.election import Ballot, config_text, same_vote
-from node.protocol.events import FOLLOWING, LEADING, LOOKING, OBSERVING, Durable
+from node.protocol.core import MS
+from node.protocol.election import config_text
+from node.protocol.events import Durable
+from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 from tests.node.probe import EMPTY, Probe, durable, z
 from tests.node.world import configs
 
@@ -36,44 +38,6 @@ def test_votes_are_ordered_by_epoch_then_zxid_then_sid(
 ) -> None:
     """Section 11.1, FLEPredicateTest; ZOOKEEPER-1419."""
     assert better(new, current) is expected
-
-
-def ballots(*votes: tuple[int, int, int, int, int, int, int]) -> dict[int, Ballot]:
-    """sid, leader, zxid, round, epoch, state, version."""
-    return {sid: Ballot(*rest) for sid, *rest in votes}
-
-
-def counted(votes: dict[int, Ballot], reference: Ballot) -> int:
-    return sum(same_vote(ballot, reference) for ballot in votes.values())
-
-
-def test_settled_votes_agree_whatever_their_zxid_and_round() -> None:
-    """Section 11.1, testIgnoringZxidElectionEpoch; ZOOKEEPER-1732."""
-    votes = ballots(
-        (0, 4, z(1, 1), 1, 2, FOLLOWING, 1), (1, 4, z(1, 2), 1, 2, FOLLOWING, 1),
-        (3, 4, z(2, 1), 2, 2, FOLLOWING, 1), (4, 4, z(2, 1), 2, 2, LEADING, 1),
-    )  # fmt: skip
-    assert counted(votes, Ballot(4, z(2, 1), 2, 2, FOLLOWING, 0)) == 4
-    assert counted(votes, Ballot(4, z(2, 1), 2, 2, FOLLOWING, 1)) == 4
-    assert counted(votes, Ballot(4, z(2, 1), 2, 3, FOLLOWING, 1)) == 0
-
-
-def test_votes_of_different_versions_agree_on_the_leader_alone() -> None:
-    """Section 11.1, testElectionWIthDifferentVersion; ZOOKEEPER-1808."""
-    votes = ballots(
-        (0, 4, 0, 1, 1, FOLLOWING, 1), (1, 4, 0, 1, 1, FOLLOWING, 1),
-        (3, 4, 0, 1, 2, FOLLOWING, 0), (4, 4, 0, 1, 2, LEADING, 0),
-    )  # fmt: skip
-    assert counted(votes, Ballot(4, 0, 1, 2, FOLLOWING, 0)) == 4
-    assert counted(votes, Ballot(4, 0, 1, 2, FOLLOWING, 1)) == 2, "epochs count between servers of one version"
-
-
-def test_looking_votes_agree_only_in_the_same_round() -> None:
-    """Section 11.1, testLookingNormal and testLookingDiffRounds."""
-    same = ballots(*((sid, 4, 0, 1, 1, LOOKING, 0) for sid in range(4)))
-    assert counted(same, Ballot(4, 0, 1, 1, LOOKING, 0)) == 4
-    rounds = ballots(*((sid, 4, 0, round_, 1, LOOKING, 0) for sid, round_ in enumerate((1, 2, 3, 3))))
-    assert counted(rounds, Ballot(4, 0, 2, 1, LOOKING, 0)) == 1
 
 
 def test_a_settled_leader_is_joined_out_of_election_from_another_round() -> None:

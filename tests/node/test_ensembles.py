@@ -6,30 +6,18 @@ import copy
 import json
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
-from node.bugs import load, names
-from node.protocol.core import BROADCAST, SYNCHRONIZATION
-from node.protocol.events import LEADING, LOOKING, OBSERVING, Durable, Report, StoreSnapshot, TimerDue
+from node.agent.storage import ACCEPTED, CURRENT
+from node.protocol.core import BROADCAST
+from node.protocol.events import Durable, Report, TimerDue
+from node.protocol.messages import LEADING, LOOKING, OBSERVING
 from node.protocol.server import Server
 from node.wire import packets
-from tests.node.chaos import CONVERGENCE_S, Storm, storm
+from tests.node.chaos import CONVERGENCE_S, Storm
 from tests.node.probe import txn, z
-from tests.node.world import SECOND, Broken, Disk, World
-
-
-def established(servers: int = 3, observers: int = 0, **settings: Any) -> World:
-    world = World(servers, observers, **settings)
-    world.start_all()
-    world.run_until(world.settled, 2)
-    return world
-
-
-def others(world: World, sid: int) -> list[int]:
-    return [other for other in world.hosts if other != sid]
-
+from tests.node.world import SECOND, SmallWorld, established
 
 # ---- who leads, and how soon ---------------------------------------------------------------------------------------
 
@@ -37,7 +25,7 @@ def others(world: World, sid: int) -> list[int]:
 @pytest.mark.parametrize(("servers", "observers"), [(1, 0), (2, 0), (3, 0), (5, 0), (3, 2), (9, 0)])
 def test_a_fault_free_start_elects_the_largest_sid_within_the_finalize_wait(servers: int, observers: int) -> None:
     """Section 12, the winner rule; the floor is 200 ms."""
-    world = World(servers, observers)
+    world = SmallWorld(servers, observers)
     world.start_all()
     assert world.run_until(world.settled, 2) < 0.23
     leader = world.leader()
@@ -57,10 +45,10 @@ def test_after_a_crash_of_the_leader_the_next_is_in_service_within_230_ms(server
 
 def test_the_best_history_wins_whoever_has_it() -> None:
     """Votes are (epoch, zxid, sid): server 1 alone has the last transaction."""
-    world = World(3)
+    world = SmallWorld(3)
     world.hosts[1].disk.log = [txn(z(1, 1))]
     for host in world.hosts.values():
-        host.disk.accepted = host.disk.current = 1
+        host.disk.epochs = {ACCEPTED: 1, CURRENT: 1}
     world.start_all()
     world.run_until(world.settled, 2)
     leader = world.leader()
@@ -112,7 +100,7 @@ def test_a_majority_elects_while_the_old_leader_is_cut_off_and_it_steps_down() -
 
 def test_groups_and_weights_decide_who_is_a_quorum() -> None:
     """Section 6: two groups of three must agree; the group of weight 0 neither counts nor leads (FLEZeroWeightTest)."""
-    world = World(9)
+    world = SmallWorld(9)
     groups = tuple((g, frozenset(range(3 * g + 1, 3 * g + 4))) for g in range(3))
     weights = tuple((sid, 0) for sid in (7, 8, 9))
     world.configs = {sid: replace(c, groups=groups, weights=weights) for sid, c in world.configs.items()}
@@ -206,11 +194,11 @@ def test_a_transaction_that_only_the_dead_leader_has_exists_nowhere_later() -> N
 
 
 def test_a_learner_far_behind_gets_a_snapshot_of_a_leader_whose_log_was_cut() -> None:
-    world = World(3)
+    world = SmallWorld(3)
     nodes = packets.encode_snapshot({"/": b"", "/old": b"1"})
     for sid in (2, 3):
         disk = world.hosts[sid].disk
-        disk.accepted = disk.current = 4
+        disk.epochs = {ACCEPTED: 4, CURRENT: 4}
         disk.snapshot_zxid, disk.snapshot = z(4, 9), nodes
     world.start_all()
     world.run_until(world.settled, 3)
@@ -234,235 +222,6 @@ def test_a_new_epoch_begins_with_every_leader_and_zxids_count_from_one() -> None
         assert reply.zxid == z(expected, 1)
         world.restart(leader.sid)
         world.run_until(world.settled, 3)
-
-
-# ---- crashes at any instant ----------------------------------------------------------------------------------------
-
-
-def effects_of_an_election(seed: int) -> dict[int, int]:
-    """How many effects each server performs from its start until all serve."""
-    world = World(3, seed=seed)
-    world.trace = []
-    world.start_all()
-    world.run_until(world.settled, 3)
-    return {sid: sum(who == sid for _, who, _ in world.trace) for sid in world.hosts}
-
-
-@pytest.mark.parametrize("sid", [1, 2, 3])
-def test_a_crash_between_any_two_effects_of_an_election_is_survived(sid: int) -> None:
-    """Restarted at once, and in other runs after the others went on; every promise holds all the way."""
-    for point in range(effects_of_an_election(1)[sid] + 1):
-        for downtime_s in (0.0, 0.7):
-            world = World(3, seed=1)
-            for host in world.hosts.values():
-                host.disk.accepted = host.disk.current = 1
-            world.hosts[1].disk.log = [txn(z(1, 1)), txn(z(1, 2))]
-            world.hosts[2].disk.log = [txn(z(1, 1)), txn(z(1, 2))]
-            world.hosts[3].disk.log = [txn(z(1, 1)), txn(z(1, 2)), txn(z(1, 3))]
-            for other in world.hosts:
-                world.start(other)
-                if other == sid:
-                    world.hosts[sid].crash_in = point
-            world.run(0.3)
-            if world.hosts[sid].server is None:
-                world.run(downtime_s)
-                world.start(sid)
-            world.hosts[sid].crash_in = None
-            world.run_until(world.settled, CONVERGENCE_S)
-            world.run(0.1)
-            assert len({tuple(host.disk.log) for host in world.hosts.values()}) == 1
-
-
-def test_a_crash_between_any_two_effects_of_a_write_loses_nothing_that_was_answered() -> None:
-    for sid in (1, 3):
-        for point in range(14):
-            world = established()
-            world.hosts[sid].crash_in = point
-            cxid = world.create(3, "/w")
-            world.run(0.05)
-            answered = world.reply(cxid)
-            if world.hosts[sid].server is None:
-                world.run(0.5)
-                world.start(sid)
-            world.hosts[sid].crash_in = None
-            world.run_until(world.settled, CONVERGENCE_S)
-            world.run(0.1)
-            trees = [world.server(other).database.nodes for other in world.hosts]
-            assert all(tree == trees[0] for tree in trees)
-            if answered is not None and answered.error == 0:
-                assert "/w" in trees[0]
-
-
-def test_a_crash_between_any_two_effects_of_a_snapshot_sync_loses_nothing_that_was_committed() -> None:
-    """A restarted leader's snapshot may be older than the learner's: what follows it is on the disk at the same time.
-
-    1 and 3 hold what epoch 1 committed; 3 has it as a snapshot of epoch 2's start, from a ZooKeeper leader.
-    """
-    history = [txn(z(1, counter)) for counter in (1, 2, 3)]
-    snapshot = packets.encode_snapshot({"/": b"", **{f"/{t.zxid:x}": b"" for t in history}})
-    disks = {
-        1: Disk(2, 2, log=list(history)),
-        2: Disk(1, 1, log=history[:1]),
-        3: Disk(2, 2, z(2, 0), snapshot),
-    }
-    crashes = 0
-    for point in range(30):
-        world = World(3)
-        world.promises.committed = list(history)
-        for sid, disk in disks.items():
-            world.hosts[sid].disk = copy.deepcopy(disk)
-        world.start(1)
-        world.start(2)
-        world.run_until(lambda world=world: world.server(1).phase == SYNCHRONIZATION, 5)  # type: ignore[misc]
-        world.cut |= {(1, 2), (2, 1)}
-        world.start(3)
-        world.hosts[3].crash_in = point
-        world.run(1)
-        crashes += world.hosts[3].server is None
-        world.reset_connections(1, 2)
-        world.crash(1)
-        world.heal()
-        world.restart(3)
-        world.run_until(lambda world=world: world.settled([2, 3]), CONVERGENCE_S)  # type: ignore[misc]
-        world.run(0.1)
-        assert set(world.server(2).database.nodes) == {"/", *(f"/{t.zxid:x}" for t in history)}
-    assert crashes > 20
-
-
-def test_a_server_that_accepted_epochs_of_failed_attempts_joins() -> None:
-    """Server 3 was about to lead, twice, and died both times with the new epoch on its disk and told to nobody."""
-    world = World(3)
-    world.hosts[3].disk.accepted = 2
-    world.start(1)
-    world.start(2)
-    world.run_until(lambda: world.settled([1, 2]), 2)
-    assert world.server(2).current_epoch == 1
-    world.start(3)
-    assert world.run_until(world.settled, CONVERGENCE_S) < 2
-    assert world.server(3).current_epoch == 3
-
-
-def test_a_server_that_was_away_for_less_than_half_the_log_needs_no_snapshot() -> None:
-    world = World(3, snap_count=40)
-    world.start_all()
-    world.run_until(world.settled, 2)
-    for _ in range(30):
-        world.create(3)
-    world.run(0.1)
-    world.crash(1)
-    for _ in range(19):
-        world.create(3)
-    world.run(0.1)
-    assert "log-compacted" in world.marks
-    world.start(1)
-    world.run_until(world.settled, CONVERGENCE_S)
-    world.run(0.1)
-    assert "snapshot-sync" not in world.marks
-    assert len(world.server(1).database.nodes) == 50
-
-
-def test_a_log_stays_short_while_something_is_always_outstanding() -> None:
-    """Also if there is no moment at which all of it is committed; and the servers do not write at the same moment."""
-    world = World(5, snap_count=128)
-    world.start_all()
-    world.run_until(world.settled, 2)
-    world.trace = []
-    leader = world.server(5).database
-    for _ in range(2500):
-        while len(leader.log) - leader.applied < 3:
-            world.create(5)
-        world.run(0.0003)
-        assert leader.applied < len(leader.log), "something is outstanding"
-    writers = [who for _, who, effect in world.trace if isinstance(effect, StoreSnapshot)]
-    assert len(writers) > 20
-    assert all(who == before % 5 + 1 for before, who in pairwise(writers)), "they take turns"
-    for host in world.hosts.values():
-        assert host.server is not None
-        assert len(host.disk.log) == len(host.server.database.log) < 128 + 40 + 16
-
-
-# ---- storms, and the bugs that they must find ----------------------------------------------------------------------
-
-STORMS = 1000
-
-
-@pytest.mark.parametrize("part", range(4))
-def test_storms_break_no_promise(part: int) -> None:
-    """Cuts, crashes between effects, resets, pauses and writes; unique leaders, epochs, prefixes, convergence."""
-    for seed in range(part, STORMS, 4):
-        try:
-            storm(seed)
-        except Broken as broken:
-            raise AssertionError(f"seed {seed}: {broken}") from broken
-
-
-def test_storms_break_no_promise_when_logs_become_snapshots() -> None:
-    """With a snapshot every few transactions SNAP is as common as DIFF."""
-    marks: set[str] = set()
-    for seed in range(9000, 9120):
-        try:
-            marks |= Storm(seed, snap_count=4).run().marks
-        except Broken as broken:
-            raise AssertionError(f"seed {seed}: {broken}") from broken
-    assert {"log-compacted", "snapshot-sync"} <= marks
-
-
-def test_a_log_that_became_a_snapshot_is_found_again_after_a_crash() -> None:
-    world = World(3, snap_count=4)
-    world.start_all()
-    world.run_until(world.settled, 2)
-    for _ in range(11):
-        world.create(1)
-        world.run(0.05)
-    for sid, host in world.hosts.items():
-        assert len(host.disk.log) < 4
-        world.restart(sid)
-        world.run_until(world.settled, 3)
-        world.run(0.1)
-        assert len(world.server(sid).database.nodes) == 12
-
-
-RARE = {
-    "back-off-reset", "better-vote-in-finalize-wait", "commit-held", "dial-back-waits", "dial-overtaken",
-    "disloyal-voters", "epoch-answered-minus-one", "handshake-timed-out", "joined-in-round", "joined-out-of-election",
-    "leader-dial-retried", "learner-held", "lower-round-answered", "non-voter-asks",
-    "quorum-lost-in-finalize-wait", "round-jump", "silent-connection", "snapshot-sync", "truncation",
-}  # fmt: skip
-
-
-def test_storms_reach_the_rare_branches() -> None:
-    marks: set[str] = set()
-    for seed in range(5000, 5400):
-        marks |= storm(seed).marks
-        if marks >= RARE:
-            return
-    assert marks >= RARE, f"never reached: {sorted(RARE - marks)}"
-
-
-@pytest.mark.parametrize(
-    ("bug", "promises"),
-    [
-        ("half-quorum", {"unique-leader", "best-history", "prefix"}),
-        ("forgets-epoch", {"epochs"}),
-        ("never-steps-down", {"stepping-down"}),
-    ],
-)
-def test_storms_find_each_planted_bug(bug: str, promises: set[str]) -> None:
-    for seed in range(60):
-        try:
-            storm(seed, load(bug))
-        except Broken as broken:
-            if broken.promise in promises:
-                return
-    pytest.fail(f"{bug} was not found in 60 storms")
-
-
-def test_the_catalogue_names_its_bugs_and_nothing_else() -> None:
-    assert {"forgets-epoch", "half-quorum", "never-steps-down"} <= set(names())
-    for name in names():
-        assert issubclass(load(name), Server)
-    with pytest.raises(KeyError, match="no bug is called 'nosuch'"):
-        load("nosuch")
 
 
 # ---- plain state ---------------------------------------------------------------------------------------------------
@@ -508,7 +267,7 @@ def test_reports_are_json_and_say_what_changed() -> None:
 
 
 def test_a_server_alone_with_itself_reports_it() -> None:
-    world = World(1)
+    world = SmallWorld(1)
     server = Server(world.configs[1], Durable(0, 0, 0, b"", ()))
     first = next(e for e in server.start(0) if isinstance(e, Report)).value
     assert (first["role"], first["leader"], first["epoch"], first["established"]) == ("LOOKING", None, None, False)

@@ -14,23 +14,18 @@ from node.agent.storage import STORAGE_EFFECTS, Disk
 from node.config import OBSERVER, Config, Member
 from node.protocol import events
 from node.protocol.events import (
-    ELECTION,
     Accepted,
     ClientRequest,
     Connected,
     Durable,
     Effect,
     Event,
-    InitialMessage,
     Lost,
-    Notification,
-    QuorumPacket,
     Received,
     SetTimer,
-    SnapshotStream,
     TimerDue,
-    Txn,
 )
+from node.protocol.messages import ELECTION, InitialMessage, Notification, QuorumPacket, SnapshotStream, Txn
 from node.protocol.server import Server
 from node.wire.packets import CreateRequest, encode_create_request
 

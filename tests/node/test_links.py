@@ -12,23 +12,8 @@ import pytest
 
 from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, Links
 from node.config import Config, Member
-from node.protocol.events import (
-    ELECTION,
-    PING,
-    QUORUM,
-    Accepted,
-    Connected,
-    Dial,
-    Event,
-    HangUp,
-    InitialMessage,
-    Lost,
-    Notification,
-    QuorumPacket,
-    Received,
-    Send,
-    SnapshotStream,
-)
+from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
+from node.protocol.messages import ELECTION, PING, QUORUM, InitialMessage, Notification, QuorumPacket, SnapshotStream
 from node.wire.frames import V1, encode
 from node.wire.packets import encode_snapshot
 from tests.addresses import network
@@ -38,7 +23,7 @@ HELLO = InitialMessage(V1, 9, (("127.0.0.1", 3888),))
 VOTE = Notification(0, 1, 2, 3, 4, 2, "version=0")
 
 
-class World:
+class LinksAlone:
     """Links without a core: what it would be told, and what is logged."""
 
     def __init__(self, tick_ms: int) -> None:
@@ -64,8 +49,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(tick_ms: int = 60_000) -> AsyncIterator[World]:
-    it = World(tick_ms)
+async def world(tick_ms: int = 60_000) -> AsyncIterator[LinksAlone]:
+    it = LinksAlone(tick_ms)
     await it.links.start()
     try:
         yield it
@@ -246,7 +231,7 @@ def free_ports() -> list[int]:
 
 def test_listening_on_all_addresses_is_possible() -> None:
     async def main() -> None:
-        w = World(60_000)
+        w = LinksAlone(60_000)
         w.ports = dict(zip((ELECTION, QUORUM), free_ports(), strict=True))
         own = Member(1, w.address, w.ports[QUORUM], w.ports[ELECTION])
         config = replace(w.config, members=(own,), listen_on_all_ips=True)

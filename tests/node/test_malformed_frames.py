@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from node.protocol.events import ACK, FOLLOWERINFO, PING, SNAP, InitialMessage, Notification, QuorumPacket
+from node.protocol.messages import ACK, FOLLOWERINFO, PING, SNAP, InitialMessage, Notification, QuorumPacket
 from node.wire.frames import V1, V2, encode
 from tests.ensembles import SETTINGS, Servers
 

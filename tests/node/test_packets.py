@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.protocol.events import Txn
+from node.protocol.messages import Txn
 from node.wire import packets
 from node.wire.frames import WireError
 from node.wire.packets import CreateRequest, CreateTxn, LearnerInfo, Stat

@@ -5,23 +5,19 @@ from __future__ import annotations
 import copy
 
 from node.protocol.connections import Peer
-from node.protocol.core import Vote
-from node.protocol.events import (
+from node.protocol.events import Connected, Dial, Log, Lost, Received
+from node.protocol.messages import (
     ACK,
     ELECTION,
     LOOKING,
     OBSERVERINFO,
     PING,
-    Connected,
-    Dial,
-    Log,
-    Lost,
     Notification,
     QuorumPacket,
-    Received,
     SnapshotStream,
 )
 from node.protocol.server import Server
+from node.protocol.votes import Vote
 from tests.node.leading import create, elected, serving
 from tests.node.probe import EMPTY, Probe, z
 
@@ -38,11 +34,11 @@ def test_servers_are_equal_when_their_state_is() -> None:
     assert twin.database != twin
     assert Probe(1).server != Server(Probe(2).config, EMPTY)
 
-    class Planted(Server):
+    class OtherServer(Server):
         """The same state, and other rules."""
 
     planted = copy.deepcopy(twin)
-    planted.__class__ = Planted
+    planted.__class__ = OtherServer
     assert planted != twin
     assert twin != planted
 

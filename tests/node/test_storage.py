@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import node.agent.storage
 from node.agent.storage import Disk, Storage, StorageEffect, StorageError
-from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog, Txn
+from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog
+from node.protocol.messages import Txn
 from node.wire.packets import encode_snapshot
 
 EMPTY = Durable(0, 0, 0, b"", ())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.protocol.events import (
+from node.protocol.messages import (
     NEWLEADER,
     PING,
     SNAP,

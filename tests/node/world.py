@@ -1,12 +1,21 @@
 """A small world for whole ensembles of the core: virtual time, links that can be cut, crashes between any two effects.
 
-    world = World(3)
+    world = SmallWorld(3)
     world.start_all()
     world.run_until(world.settled, limit_s=5)
 
 Its network keeps a connection's messages in order; a cut link holds them back (as TCP does) and makes dials time out.
-A storage effect is on the `Disk` when it is performed; a crash drops the effects that follow.  While it runs, the world
-asserts the promises of the protocol (`Promises`): it raises `Broken` with the name of the one that does not hold.
+A storage effect is on the disk when it is performed; a crash drops the effects that follow.  While it runs, the world
+asserts the promises of the protocol (`tests.node.promises`): it raises `Broken` with the name of the one that does not
+hold.
+
+Why it is not the simulator (`harness.simulator.world`):
+
+1.  It is a second, independent implementation of the rules of every world (`node/protocol/events.py`).  A mistake in
+    the simulator's network cannot hide a mistake of the core from these tests.
+2.  Its referee looks into the servers after every step.  The simulator's judges read nothing but the history.
+3.  A test chooses the instant of a crash: after exactly N effects, for every N.  The simulator draws it from the seed.
+4.  Tests of the core need no `harness`, so they say what is broken when `harness` is broken as well.
 """
 
 from __future__ import annotations
@@ -18,15 +27,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from node.agent.storage import repair_epochs
+from node.agent.storage import STORAGE_EFFECTS, Disk
 from node.config import OBSERVER, PARTICIPANT, Config, Member
-from node.protocol.core import BROADCAST, MS, epoch_of
+from node.protocol.core import BROADCAST, MS
 from node.protocol.events import (
-    FOLLOWING,
-    LEADING,
-    OBSERVING,
     Accepted,
-    AppendTxns,
     ClientRequest,
     Connected,
     Dial,
@@ -41,24 +46,15 @@ from node.protocol.events import (
     Report,
     Send,
     SetTimer,
-    StoreEpoch,
-    StoreSnapshot,
     TimerDue,
-    TruncateLog,
-    Txn,
 )
+from node.protocol.messages import FOLLOWING, LEADING, OBSERVING
 from node.protocol.server import Server
 from node.wire import packets
+from tests.node.promises import Broken, Promises
 
 SECOND = 1000 * MS
-
-
-class Broken(AssertionError):
-    """A promise of the protocol does not hold."""
-
-    def __init__(self, promise: str, text: str) -> None:
-        super().__init__(f"{promise}: {text}")
-        self.promise = promise
+EMPTY = Durable(0, 0, 0, b"", ())
 
 
 def configs(servers: int, observers: int = 0, **settings: Any) -> dict[int, Config]:
@@ -72,23 +68,7 @@ def configs(servers: int, observers: int = 0, **settings: Any) -> dict[int, Conf
 
 
 @dataclass
-class Disk:
-    accepted: int = 0
-    current: int = 0
-    snapshot_zxid: int = 0
-    snapshot: bytes = b""
-    log: list[Txn] = field(default_factory=list)
-
-    def durable(self) -> Durable:
-        """What a start finds, with the epochs repaired as a real server's are."""
-        last = self.log[-1].zxid if self.log else self.snapshot_zxid
-        epochs = repair_epochs("disk", self.accepted, self.current, last)
-        self.accepted, self.current = epochs.accepted_epoch, epochs.current_epoch
-        return Durable(self.accepted, self.current, self.snapshot_zxid, self.snapshot, tuple(self.log))
-
-
-@dataclass
-class Link:
+class SmallLink:
     """One connection: who has its two ends, under which id, and what is under way (by direction: 0 is the dialer's)."""
 
     port: str
@@ -101,11 +81,11 @@ class Link:
 
 
 @dataclass
-class Host:
-    disk: Disk = field(default_factory=Disk)
+class SmallHost:
+    disk: Disk = field(default_factory=lambda: Disk(EMPTY))
     server: Server | None = None
     life: int = 0
-    links: dict[int, tuple[Link, int]] = field(default_factory=dict)
+    links: dict[int, tuple[SmallLink, int]] = field(default_factory=dict)
     timers: dict[str, int] = field(default_factory=dict)
     next_accept: int = 2
     paused: bool = False
@@ -113,79 +93,7 @@ class Host:
     crash_in: int | None = None
 
 
-class Promises:
-    """What must hold in every run; told of each effect before it is performed, and of each step after it."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.leaders: dict[int, int] = {}
-        self.epochs: dict[tuple[int, str], int] = {}
-        self.committed: list[Txn] = []
-        self.upto: dict[int, int] = {}
-
-    def on_effect(self, sid: int, effect: Effect) -> None:
-        if isinstance(effect, StoreEpoch):
-            before = self.epochs.get((sid, effect.name), 0)
-            if effect.epoch < before:
-                raise Broken("epochs", f"{effect.name} of server {sid} falls from {before} to {effect.epoch}")
-            self.epochs[sid, effect.name] = effect.epoch
-            if self.epochs.get((sid, "currentEpoch"), 0) > self.epochs.get((sid, "acceptedEpoch"), 0):
-                raise Broken("epochs", f"current epoch of server {sid} is above its accepted epoch")
-        elif isinstance(effect, StoreSnapshot):
-            log = [txn for txn in self.world.hosts[sid].disk.log if txn.zxid <= effect.zxid]
-            if log and log[-1].zxid == effect.zxid:
-                self.check(sid, self.index(log[0].zxid - 1), log)
-        elif isinstance(effect, Report) and effect.value["established"]:
-            self.on_established(sid, effect.value["epoch"])
-
-    def on_established(self, sid: int, epoch: int) -> None:
-        other = self.leaders.setdefault(epoch, sid)
-        if other != sid:
-            raise Broken("unique-leader", f"servers {other} and {sid} are both leaders of epoch {epoch}")
-        server = self.world.hosts[sid].server
-        assert server is not None
-        for txn in self.committed:
-            # Promises can be old when they arrive: a later epoch may have begun, and committed, by then.
-            if epoch_of(txn.zxid) >= epoch:
-                break
-            if txn.zxid > server.database.snapshot_zxid and not server.database.has(txn.zxid):
-                raise Broken("best-history", f"leader {sid} of epoch {epoch} lacks committed 0x{txn.zxid:x}")
-
-    def on_started(self, sid: int) -> None:
-        server = self.world.hosts[sid].server
-        assert server is not None
-        self.upto[sid] = self.index(server.database.snapshot_zxid)
-        for name, epoch in (("acceptedEpoch", server.accepted_epoch), ("currentEpoch", server.current_epoch)):
-            before = self.epochs.get((sid, name), 0)
-            if epoch < before:
-                raise Broken("epochs", f"{name} of server {sid} falls from {before} to {epoch} over a crash")
-
-    def index(self, zxid: int) -> int:
-        return sum(txn.zxid <= zxid for txn in self.committed)
-
-    def on_step(self, sid: int, server: Server) -> None:
-        database = server.database
-        at = self.upto[sid]
-        if (self.committed[at - 1].zxid if at else 0) == database.committed_zxid:
-            return
-        if database.applied == 0:
-            self.upto[sid] = self.index(database.snapshot_zxid)
-            return
-        self.check(sid, self.index(database.snapshot_zxid), database.log[: database.applied])
-
-    def check(self, sid: int, start: int, mine: list[Txn]) -> None:
-        """Server `sid` has committed `mine`, from position `start` of all that was ever committed."""
-        at = max(self.upto[sid], start)
-        for offset, txn in enumerate(mine[at - start :], at):
-            if offset == len(self.committed):
-                self.committed.append(txn)
-            elif self.committed[offset] != txn:
-                other = self.committed[offset].zxid
-                raise Broken("prefix", f"server {sid} commits 0x{txn.zxid:x} where 0x{other:x} was committed")
-        self.upto[sid] = start + len(mine)
-
-
-class World:
+class SmallWorld:
     """An ensemble.  `delay_ms` is the range of a message's time on the wire."""
 
     def __init__(
@@ -202,11 +110,11 @@ class World:
         self.classes = dict.fromkeys(self.configs, server_class)
         self.delay_ms = delay_ms
         self.now = 0
-        self.hosts = {sid: Host() for sid in self.configs}
+        self.hosts = {sid: SmallHost() for sid in self.configs}
         self.cut: set[tuple[int, int]] = set()
         self.queue: list[tuple[int, int, Callable[[], None]]] = []
         self.sequence = 0
-        self.promises = Promises(self)
+        self.promises = Promises(self.hosts)
         self.marks: set[str] = set()
         self.replies: list[Reply] = []
         self.reports: list[tuple[int, int, dict[str, Any]]] = []
@@ -255,7 +163,9 @@ class World:
         host.life += 1
         host.links, host.timers, host.next_accept = {}, {}, 2
         host.paused, host.backlog, host.crash_in = False, [], None
-        host.server = self.classes[sid](self.configs[sid], host.disk.durable())
+        durable = host.disk.load()
+        host.disk = Disk(durable)
+        host.server = self.classes[sid](self.configs[sid], durable)
         self.promises.on_started(sid)
         self.perform(sid, host.server.start(self.now))
 
@@ -328,8 +238,7 @@ class World:
             self.do(sid, host, effect)
         self.promises.on_step(sid, server)
 
-    def do(self, sid: int, host: Host, effect: Effect) -> None:
-        disk = host.disk
+    def do(self, sid: int, host: SmallHost, effect: Effect) -> None:
         if isinstance(effect, Send):
             if effect.conn in host.links:
                 link, end = host.links[effect.conn]
@@ -343,30 +252,16 @@ class World:
                 link, end = host.links.pop(effect.conn)
                 link.told[end] = True
                 self.post(link, end, None)
-        elif isinstance(effect, StoreEpoch):
-            if effect.name == "acceptedEpoch":
-                disk.accepted = effect.epoch
-            else:
-                disk.current = effect.epoch
-        elif isinstance(effect, AppendTxns):
-            last = disk.log[-1].zxid if disk.log else disk.snapshot_zxid
-            for txn in effect.txns:
-                if txn.zxid <= last:
-                    raise Broken("log order", f"server {sid} logs 0x{txn.zxid:x} after 0x{last:x}")
-                last = txn.zxid
-            disk.log.extend(effect.txns)
-        elif isinstance(effect, TruncateLog):
-            disk.log = [txn for txn in disk.log if txn.zxid <= effect.zxid]
-        elif isinstance(effect, StoreSnapshot):
-            disk.snapshot_zxid, disk.snapshot, disk.log = effect.zxid, effect.stream, list(effect.txns)
         elif isinstance(effect, Report):
             self.reports.append((self.now, sid, effect.value))
         elif isinstance(effect, Reached):
             self.marks.add(effect.mark)
         elif isinstance(effect, Reply):
             self.replies.append(effect)
+        elif isinstance(effect, STORAGE_EFFECTS):
+            host.disk.perform(effect)
 
-    def set_timer(self, sid: int, host: Host, effect: SetTimer) -> None:
+    def set_timer(self, sid: int, host: SmallHost, effect: SetTimer) -> None:
         if effect.due is None:
             host.timers.pop(effect.name, None)
             return
@@ -379,10 +274,10 @@ class World:
     def delay(self) -> int:
         return int(self.random.uniform(*self.delay_ms) * MS)
 
-    def dial(self, sid: int, host: Host, dial: Dial) -> None:
+    def dial(self, sid: int, host: SmallHost, dial: Dial) -> None:
         target = int(dial.address[0][1:])
         other = self.hosts[target]
-        link = Link(dial.port, (sid, target), (host.life, other.life), [dial.conn, 0])
+        link = SmallLink(dial.port, (sid, target), (host.life, other.life), [dial.conn, 0])
         host.links[dial.conn] = (link, 0)
         life = host.life
 
@@ -404,7 +299,7 @@ class World:
 
         self.at(self.now + self.delay(), arrive)
 
-    def post(self, link: Link, end: int, message: object) -> None:
+    def post(self, link: SmallLink, end: int, message: object) -> None:
         """Put a message (None: the end of the connection) under way from `end` of the link."""
         if not link.up:
             return
@@ -412,7 +307,7 @@ class World:
         if len(link.queues[end]) == 1:
             self.at(self.now + self.delay(), lambda: self.deliver(link, end))
 
-    def deliver(self, link: Link, end: int) -> None:
+    def deliver(self, link: SmallLink, end: int) -> None:
         """Hand over the first message, and see to the next."""
         queue = link.queues[end]
         if not queue or (link.sids[end], link.sids[1 - end]) in self.cut:
@@ -503,3 +398,11 @@ class World:
 
     def reply(self, cxid: int) -> Reply | None:
         return next((reply for reply in self.replies if reply.cxid == cxid), None)
+
+
+def established(servers: int = 3, observers: int = 0, **settings: Any) -> SmallWorld:
+    """A world in which all servers follow one leader."""
+    world = SmallWorld(servers, observers, **settings)
+    world.start_all()
+    world.run_until(world.settled, 2)
+    return world
