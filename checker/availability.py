@@ -141,6 +141,8 @@ class Availability(Servers):
         super().__init__(run, dict.fromkeys(hosts), dict.fromkeys(hosts), dict.fromkeys(hosts), {})
         self.knowledge_ends = knowledge_ends
         """Run time, in ns, after which silence proves nothing (the end of a history that was cut)."""
+        self.lines_missing = 0
+        """Lines that are missing from the history, once it was read to its end."""
         self.now = 0
         """The time, in ns, of the last thing that was told."""
         self.quorums = run.quorums()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from checker import names
 from checker.effects import EffectProblem, Effects
 from checker.history import Op, Process
 from checker.quorums import Quorum
@@ -22,7 +23,10 @@ ServerPhase = Literal["election", "discovery", "synchronization", "broadcast"]
 
 
 class ValueProblem(Exception):
-    """The value of an op is not what its `f` promises; the message says which field."""
+    """The value of an op is not what its `f` requires; the message names the field."""
+
+    index = -1
+    """The index of the op, where a promise raised it: the op has left the hands of `checker.routing` by then."""
 
 
 class ServerEntry(msgspec.Struct):
@@ -223,6 +227,7 @@ def typed(op: Op, run: RunOp | None) -> bool:
 def _check_run(run: RunOp) -> None:
     if run.schema != SCHEMA:
         raise ValueProblem(f"schema {run.schema} is not known; this checker reads schema {SCHEMA}")
+    run.unjudged = [*names.current(run.unjudged)]
     sids = [server.sid for server in run.ensemble.values()]
     if len(set(sids)) < len(sids):
         raise ValueProblem("two servers of the ensemble have the same sid")

@@ -10,7 +10,7 @@ from node.protocol.following import Learning
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-4785", "NodeDB-Lab/nodedb#161")
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

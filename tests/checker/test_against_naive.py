@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from checker.history import History, Op
 from checker.promises.base import Result
 from checker.promises.convergence import bound_ns as convergence_bound_ns
+from checker.promises.durability import Durability
 from checker.promises.stepping_down import bound_ns as stepping_down_bound_ns
-from checker.verdict import Checking
+from checker.routing import Routing
+from checker.verdict import conclude
 from checker.vocabulary import RunOp
 from tests.checker import naive
 from tests.checker.story import SETTINGS
@@ -137,10 +139,10 @@ def histories(draw: Any) -> list[Op]:
 
 
 def fast(ops: list[Op]) -> tuple[RunOp, dict[str, Result]]:
-    checking = Checking()
-    checking.feed(copy.deepcopy(ops))
-    assert checking.run is not None
-    return checking.run, {result.name: result for result in checking.finish(History("none")).results}
+    routing = Routing()
+    routing.feed(copy.deepcopy(ops))
+    assert routing.run is not None
+    return routing.run, {result.name: result for result in conclude(routing, History("none"), ops).results}
 
 
 @settings(max_examples=500)
@@ -198,10 +200,10 @@ def workloads(draw: Any) -> list[Op]:
 @settings(max_examples=400)
 @given(workloads())
 def test_fast_and_naive_find_the_same_values_lost(ops: list[Op]) -> None:
-    checking = Checking()
-    checking.feed(copy.deepcopy(ops))
-    assert checking.best is not None
-    result = checking.best.finish()
+    routing = Routing()
+    routing.feed(copy.deepcopy(ops))
+    (durability,) = [promise for promise in routing.promises if isinstance(promise, Durability)]
+    result = durability.finish()
     lost = naive.lost(ops)
-    assert {host: set(read.named) for host, read in checking.best.final_reads.items()} == lost
+    assert {host: set(read.named) for host, read in durability.final_reads.items()} == lost
     assert (result.valid is False) == any(lost.values())
