@@ -181,7 +181,7 @@ RULES: dict[str, tuple[Any, str, Any]] = {
     "bad-throne-empties-without-a-fault": (checker.promises.convergence.Convergence, "_judge", nothing),
     "bad-leader-without-quorum-stays": (checker.availability.Availability, "may_have_quorum", lambda *_: True),
     "bad-deaf-leader-stays": (checker.effects.Effects, "apart", lambda *_, **__: ([0] * 3, [0] * 3)),
-    "bad-leader-of-paused-followers-stays": (checker.effects.Effects, "on", lambda *_: 0),
+    "bad-leader-of-paused-followers-stays": (checker.effects.Effects, "paused", lambda *_: 0),
     "bad-accepted-epoch-forgotten-in-a-crash": (checker.promises.epochs.Epochs, "_fell", nothing),
     "bad-current-epoch-forgotten-in-a-crash": (checker.promises.epochs.Epochs, "_fell", nothing),
     "bad-acknowledged-value-lost": (checker.promises.durability.Values, "committed_outside", lambda *_: iter(())),
