@@ -2,8 +2,8 @@
 
 The rule.  An epoch belongs to the first server that is established in it (Leadership2 in the TLA+ specification of
 ZooKeeper).  Another server that is established in it breaks the promise, at whatever time: two leaders of one epoch
-need not meet to give two transactions the same zxid.  The same server breaks it too, if it is established in the epoch a
-second time after it had stopped leading: it would number its transactions from the start again.
+need not meet to give two transactions the same zxid.  The same server breaks it too, if it is established in the epoch
+a second time after it had stopped leading: it would number its transactions from the start again.
 
 A server that merely won a vote is elected, not established; two servers elected in one round break nothing.
 
