@@ -20,6 +20,7 @@ from tests.checker import naive
 from tests.checker.story import SETTINGS
 
 HOSTS = ["n1", "n2", "n3"]
+ENSEMBLE = {host: {"sid": int(host[1]), "role": "participant"} for host in HOSTS}
 SECOND = 1_000_000_000
 BOUNDS = {"convergence_s": 2.0, "stepping_down_s": 2.0}
 
@@ -114,7 +115,7 @@ phases = st.sampled_from(["storm", "core", "all"]).map(lambda p: ("controller", 
 @st.composite
 def histories(draw: Any) -> list[Op]:
     run = {
-        "ensemble": {h: {"sid": int(h[1]), "role": "participant"} for h in HOSTS},
+        "ensemble": ENSEMBLE,
         "settings": SETTINGS,
         "bounds": BOUNDS,
     }
@@ -163,8 +164,42 @@ def test_fast_and_naive_checkers_agree(ops: list[Op]) -> None:
 
 
 @st.composite
+def leaderships(draw: Any) -> list[Op]:
+    """Leaders that show evidence of all kinds, or some, or too little of it."""
+    ops = [Op(0, 0, "controller", "info", "run", {"ensemble": ENSEMBLE, "settings": SETTINGS})]
+    pair = st.tuples(st.sampled_from([1, 1, 2, None]), st.integers(1, 2)).map(list)
+    sids = st.one_of(st.sampled_from([[1, 2], [1, 2, 3]]), st.lists(st.integers(1, 4), max_size=3))
+    kinds: dict[str, Any] = {
+        "votes": st.one_of(sids, sids.map(lambda sids: {str(sid): 1 for sid in sids})),
+        "epoch_acks": st.one_of(st.just(["1", "2", "3"]), st.lists(st.sampled_from("1234"))).flatmap(
+            lambda sids: st.fixed_dictionaries(dict.fromkeys(sids, pair))
+        ),
+        "own": st.tuples(st.integers(1, 2), st.integers(1, 2)).map(list),
+        "newleader_acks": sids,
+    }
+    for _ in range(draw(st.integers(0, 8))):
+        name, role = draw(host), draw(st.sampled_from([*["LEADING"] * 3, "LOOKING", "started", "stopped"]))
+        value: dict[str, Any] = {"role": role, "phase": draw(st.sampled_from(["discovery", "broadcast"]))}
+        if role == "LEADING":
+            left_out = draw(st.sets(st.sampled_from(sorted(kinds)), max_size=2))
+            value["evidence"] = {kind: draw(kinds[kind]) for kind in sorted(kinds.keys() - left_out)}
+            value |= {"established": True, "epoch": 1} if draw(st.booleans()) else {}
+        f, value = ("state", value) if role.isupper() else (role, {})
+        ops.append(Op(len(ops), len(ops), name, "info", f, value))
+    return ops
+
+
+@settings(max_examples=500)
+@given(leaderships())
+def test_fast_and_naive_checkers_agree_on_what_leaders_show(ops: list[Op]) -> None:
+    _, results = fast(ops)
+    named = {name: {op for v in results[name].violations for op in v.ops} for name in ("leader-history", "evidence")}
+    assert named == {"leader-history": naive.leader_history(ops), "evidence": naive.evidence(ops)}
+
+
+@st.composite
 def workloads(draw: Any) -> list[Op]:
-    run = {"ensemble": {h: {"sid": int(h[1])} for h in HOSTS}, "settings": SETTINGS}
+    run = {"ensemble": ENSEMBLE, "settings": SETTINGS}
     ops = [Op(0, 0, "controller", "info", "run", run)]
 
     def tell(*told: Any, **fields: Any) -> None:
