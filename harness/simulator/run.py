@@ -19,7 +19,6 @@ import msgspec
 
 from checker import vocabulary
 from checker.history import History, Op
-from checker.names import Names
 from checker.promises.base import Valid
 from checker.promises.convergence import bound_ns
 from checker.routing import Routing
@@ -97,7 +96,7 @@ class SimulatedRun:
         return self.verdict.valid
 
     @property
-    def broken(self) -> Names:
+    def broken(self) -> list[str]:
         """The promises that were broken."""
         return self.verdict.broken
 
