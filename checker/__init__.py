@@ -1,7 +1,10 @@
-"""What must hold: the history, one module per promise, and the verdict.
+"""Decides from a history, and from nothing else, whether the promises held.
 
-Start with `history` (the format), then `fitness` (the world at an instant, as the history knows it: who is fit, who
-hears whom; `effects` are its sets of what faults do), then the promises, a module each: `unique_leader`, `convergence`,
-`stepping_down`, `epochs`, `best_history`, `evidence`, `partial_connectivity`.  `verdict` puts them together.  Nothing
-here reads anything but the history.
+history       the file: one op a line, its writer, its reader, and its two orders
+vocabulary    the values of ops, as types; effects: what faults do, and what that means; quorums
+availability  the world at an instant: who is fit, who hears whom, which majority has to have a leader
+promises      one module each; names: their order, and the names of earlier versions
+routing       hands each op to the promises that need it
+vacuity       what makes a verdict unknown
+verdict       all promises over one history; summary: the same in sentences
 """

@@ -1,33 +1,35 @@
-"""The world as the history knows it at an instant: who is fit, who hears whom, which faults are in force.
+"""The world at an instant, as the history knows it: who is fit, who hears whom, and which faults are in force.
 
-The model.  A fault is a set of effects (`checker.effects`): a server is down or paused, its clock or disk is out of
-order, a host drops what comes from another, a link is degraded.  What the history can know of a fault is an interval
-with blurred ends, and a promise must be judged by the side that does not accuse:
+The model.  A fault is a set of effects (`checker.effects`).  The history knows of each fault an interval with blurred
+ends, and a promise is judged by the side that does not accuse:
 
     time ------- start.invoke ---- start.ok ------------------- stop.invoke ---- stop.ok ------->
     possibly           |<--------------------------------------------------------->|
     surely                            |<------------------------------>|
 
 *   An `invoke` makes the new effects possible, and those that the fault is about to lose no longer sure.  `ok` makes
-    the new ones sure and ends the old ones.  `fail` (it did not happen) puts back what was.  `info` (unknown) leaves
-    all of it possible and none of it sure.
-*   "Stop" is a change to no effects; a flap's toggle is a change to other effects.  So there is one rule for all.
+    the new ones sure and ends the old ones.  `fail` (it did not happen) restores what was before the `invoke`.  `info`
+    (unknown) leaves old and new effects possible, and sure only those that are both.
+*   "stop" is a change to no effects; a toggle of a flapping link is a change to other effects.  So one rule does for
+    all steps.
 *   A `healed` report of a host makes that host's share of its faults no longer sure, until the nemesis says that they
     are over.  A `started` report ends a `down` that was sure: the server is up again.
-*   When the last `down` of a server is over, it runs again: that is what was verified.  A fault of several servers is
-    over when the last of them is up; what the others have told since their own `started` stays true.
-*   An effect that is not known here may do anything: while it is possible, nobody is owed a leader.
+*   When the last `down` of a server is over by an `ok`, the server runs again: that is what the nemesis verified.  A
+    fault of several servers is over when the last of them is up.  A server that reported its own start since the `down`
+    keeps what it has reported since then; any other one has no known state until its next report.
+*   An effect that is not listed in `checker.effects` may do anything: while it is possible, no majority has to have a
+    leader.
 
-A server is *running* from its `started` (or its first report) to its `stopped`, or to the moment that a `down` effect
-is sure (a killed server cannot say that it is).  It is *fit* when it is running and nothing possible says otherwise.
+A server *runs* from its `started` (or its first report) to its `stopped`, or to the moment when a `down` of it is sure
+(a killed server cannot report that).  It is *fit* while it runs and no possible effect on it says otherwise.
 
-A host report has an error bound on its time.  `settled_at` is the latest instant at which all that was told so far has
+The time of a host's report has an error bound.  `settled_at` is the latest instant at which everything fed so far has
 surely happened: a window that opens now opens then, and a window that an op closes was over at `op.earliest`.
 
-Example: the partition that cuts n1 off is begun, and n2 and n3 are owed a leader once it is surely there:
+Example: a partition cuts n1 off; n2 and n3 have to have a leader from the moment when it is surely there:
 
     {"process":"nemesis","type":"invoke","f":"partition","value":{"fault":"f1","step":"start",
-     "effects":[{"drops":{"n1":["n2","n3"],"n2":["n1"],"n3":["n1"]}}]}}      majority() is None: it may be cut, or not
+     "effects":[{"drops":{"n1":["n2","n3"],"n2":["n1"],"n3":["n1"]}}]}}      majority() is None: n1 may be cut, or not
     {"process":"nemesis","type":"ok", ...}                                   majority() is {n2, n3}
 """
 
@@ -43,7 +45,7 @@ from checker.vocabulary import FaultOp, Healed, RunOp, Started, State, Stopped
 FOR_EVER = 1 << 62
 
 REMEMBERED_MAX = 1000
-"""So many sets of hosts are remembered, and whether they are quorums; and so many situations, and the majority then."""
+"""Maximum number of entries in each memo table."""
 
 
 class InForce:
@@ -57,12 +59,12 @@ class InForce:
         self.surely = False
         """It is surely in force (with whatever effects)."""
         self.target = 0
-        """The effects that it has when what was invoked succeeds."""
+        """Its effects if the last invoke succeeds."""
         self.saved: tuple[int, int, bool] | None = None
-        """What was possible, sure and surely in force before the invoke that has no answer yet."""
+        """`possible`, `sure` and `surely` before the invoke that has no answer yet."""
 
     def lose(self, effects: int, possible: bool) -> None:
-        """These effects are no longer sure (nor possible, if so)."""
+        """Makes these effects no longer sure, and with `possible` no longer possible."""
         self.sure &= ~effects
         if possible:
             self.possible &= ~effects
@@ -72,7 +74,7 @@ class InForce:
 
 
 class Servers:
-    """What the servers have told of themselves."""
+    """What the servers last reported."""
 
     def __init__(
         self,
@@ -84,38 +86,38 @@ class Servers:
     ) -> None:
         self.run = run
         self.running = running
-        """None: it has said nothing yet."""
+        """None: no report of the server has come yet."""
         self.states = states
-        """The last state of each running server; None when it runs not, or has not said."""
+        """The last state of each running server; None where it does not run, or its state is not known."""
         self.serves = serves
-        """The leader's sid and epoch that each server follows in broadcast, or leads as; None: it does neither."""
+        """The leader's sid and epoch that each server follows in broadcast, or leads in broadcast; None: neither."""
         self.state_ops = state_ops
-        """The index of the op that told the state."""
-        self.thrones = 0
-        """Goes up when `serves` or `leading` changes."""
+        """The index of the op that reported the state."""
+        self.leaders_revision = 0
+        """Rises when `serves` or `leading` changes."""
         self._leading: list[str] | None = None
-        """What `leading` says; None when it has changed since it was asked."""
+        """The result of `leading`; None when it has to be found again."""
 
     def leading(self) -> list[str]:
-        """Hosts of established leaders, as they last said."""
+        """The hosts that last reported to be an established leader."""
         if self._leading is None:
-            self._leading = [h for h, state in self.states.items() if state is not None and state.throned]
+            self._leading = [h for h, state in self.states.items() if state is not None and state.is_established]
         return self._leading
 
     def leader_of(self, group: Iterable[str]) -> str | None:
-        """The leader that every one of the group has, who is one of them; or None."""
+        """The established leader in the group that all others of the group follow; or None."""
         for host in self.leading():
             if host in group and all(self.follows(member, host) for member in group):
                 return host
         return None
 
     def follows(self, host: str, leader: str) -> bool:
-        """`host` is the leader, or follows it in its epoch; both in broadcast."""
+        """Whether `host` is `leader`, or follows it in its epoch; both in broadcast."""
         lead = self.states[leader]
         return lead is not None and self.serves[host] == (self.run.sid(leader), lead.epoch)
 
     def picture(self) -> Servers:
-        """As they are now, for a message that may have to be written later."""
+        """A copy, for a message that may have to be written later."""
         return Servers(self.run, self.running.copy(), self.states.copy(), self.serves.copy(), self.state_ops.copy())
 
     def describe(self, host: str) -> str:
@@ -141,8 +143,10 @@ class Availability(Servers):
         super().__init__(run, dict.fromkeys(hosts), dict.fromkeys(hosts), dict.fromkeys(hosts), {})
         self.knowledge_ends = knowledge_ends
         """Run time, in ns, after which silence proves nothing (the end of a history that was cut)."""
+        self.lines_missing = 0
+        """Lines that are missing from the history, once it was read to its end."""
         self.now = 0
-        """The time, in ns, of the last thing that was told."""
+        """The greatest `time`, in ns, of the ops so far."""
         self.quorums = run.quorums()
         self.voters = run.voters
         self.faults: dict[str, InForce] = {}
@@ -155,24 +159,24 @@ class Availability(Servers):
         self._stopped = 0
         self._fit = 0
         self._gone = 0
-        """Surely down or paused, and not just being started again."""
+        """Surely not running or paused, and not being started again."""
         self._quorums: dict[int, frozenset[str] | None] = {}
-        """What `_quorum` said."""
+        """The memo table of `_quorum`."""
         self.restarted: set[str] = set()
-        """Servers that have told that they started since a `down` was last said of them."""
+        """Servers that reported a start since the nemesis last mentioned a `down` of them."""
         self.phase: str | None = None
         self.stopped_by_themselves: list[tuple[str, int]] = []
-        """Host and op of the first servers that stopped while no fault had them down."""
+        """Host and op of the first 100 stops that no fault explains."""
         self.settled_at = 0
         self.revision = 0
-        """Goes up when anything but a state changes: who runs, and what is in force."""
+        """Rises when anything but a state changes: who runs, and what is in force."""
         self.picture_due = FOR_EVER
-        """From this time on, in ns, it is kept in `before` how things were when the next thing was told."""
+        """From this time on, in ns, each op leaves a copy of the world before it in `before`."""
         self.before: tuple[Servers, list[dict[str, Any]]] | None = None
-        """The servers and the faults in force, as they were before the last thing that was told."""
+        """The servers and the faults in force before the last op."""
         self._majority: tuple[int, frozenset[str] | None] = (-1, None)
         self._majorities: dict[tuple[int, int, int, int], frozenset[str] | None] = {}
-        """What `_find_majority` said."""
+        """The memo table of `_find_majority`."""
         self._faults_now: list[dict[str, Any]] | None = None
         self._in_words: tuple[int, frozenset[Atom]] = (0, frozenset())
 
@@ -212,19 +216,19 @@ class Availability(Servers):
 
     def _set(self, host: str, state: State | None) -> None:
         self.states[host] = state
-        throned = state is not None and state.throned
+        established = state is not None and state.is_established
         serves: tuple[int | None, int | None] | None = None
         if state is not None and state.phase == "broadcast":
-            if throned:
+            if established:
                 serves = (self.run.sid(host), state.epoch)
             elif state.role == "FOLLOWING":
                 serves = (state.leader, state.epoch)
         if serves != self.serves[host]:
             self.serves[host] = serves
-            self.thrones += 1
-        if self._leading is not None and throned is not (host in self._leading):
+            self.leaders_revision += 1
+        if self._leading is not None and established is not (host in self._leading):
             self._leading = None
-            self.thrones += 1
+            self.leaders_revision += 1
 
     def _run(self, host: str, runs: bool) -> None:
         self.running[host] = runs
@@ -249,8 +253,8 @@ class Availability(Servers):
         if op.type == "invoke" or fault.saved is None:
             fault.saved = (fault.possible, fault.sure, fault.surely)
             fault.target = value.after
-        elif value.told:
-            fault.target = value.after  # what was verified is what counts, not what was asked for
+        elif value.listed:
+            fault.target = value.after  # what was verified counts, not what was requested
         possible, sure, surely = fault.saved
         if op.type == "ok":
             fault.possible = fault.sure = fault.target
@@ -269,7 +273,7 @@ class Availability(Servers):
         if op.type == "ok" and value.step == "stop":
             for host in self.effects.hosts_down(before & ~self._possible):
                 if not (self.running[host] and host in self.restarted):
-                    self._run(host, True)  # verified to be over: it was started again, whether or not it says so
+                    self._run(host, True)  # verified to be over: it runs again, whether or not it reports that
 
     def _heal(self, host: str, healed: Healed) -> None:
         for name, fault in self.faults.items():
@@ -294,11 +298,11 @@ class Availability(Servers):
         self._look()
 
     def _look(self) -> None:
-        """Who is fit and who is gone, now that somebody started or stopped, or other effects are in force."""
+        """Finds who is fit and who is gone, after a start, a stop, or a change of what is in force."""
         self.revision += 1
         effects, possible, sure = self.effects, self._possible, self._sure
-        self._fit = self._up & ~effects.on_any(possible)
-        self._gone = effects.on("paused", sure) | self._stopped & (sure | ~possible)
+        self._fit = self._up & ~effects.unfit(possible)
+        self._gone = effects.paused(sure) | self._stopped & (sure | ~possible)
 
     # ---- what is ----
 
@@ -315,19 +319,19 @@ class Availability(Servers):
         return self.effects.atoms(self._sure)
 
     def in_doubt(self) -> bool:
-        """A fault is just beginning or ending, or its fate is unknown."""
+        """Whether a fault is beginning or ending, or its outcome is unknown."""
         return self._possible != self._sure
 
     def any_unknown(self) -> bool:
-        """An effect that is not known here may be in force."""
+        """Whether an effect that is not listed may be in force."""
         return self._possible >> self.effects.unknown_from != 0
 
     def fit(self, host: str) -> bool:
-        """Surely running, not paused, its clock and its disk in order."""
+        """Whether it surely runs, is not paused, and has its clock and its disk in order."""
         return self._fit & self.effects.down[host] != 0
 
     def may_have_quorum(self, host: str) -> bool:
-        """The voters that may still be talking with `host`, itself included if it is one, are a quorum."""
+        """Whether the voters that may still be talking with `host`, itself included, hold a quorum."""
         if host in (self.majority() or ()):
             return True
         apart, _ = self.effects.apart(self._sure)
@@ -335,7 +339,7 @@ class Availability(Servers):
         return self._quorum(self._voters & ~silent) is not None
 
     def connected_quorum(self) -> bool:
-        """Fit voters that surely hear each other, directly or through others of them, hold a quorum."""
+        """Whether fit voters that surely hear each other, directly or through others of them, hold a quorum."""
         apart, _ = self.effects.apart(self._possible, degraded=True)
         return any(self._quorum(group) is not None for group in _groups(self._voters & self._fit, apart))
 
@@ -344,7 +348,7 @@ class Availability(Servers):
         return [ensemble[host].sid for host in hosts]
 
     def majority(self) -> frozenset[str] | None:
-        """The hosts that are owed a leader now, if any.
+        """The majority that has to have a leader now, or None.
 
         They are a quorum of voters, all fit, every pair hears each other both ways, and every other voter is down,
         paused, or cut from all of them in both directions.  There is at most one such set, since two quorums meet.
@@ -375,7 +379,7 @@ class Availability(Servers):
         return None
 
     def _quorum(self, hosts: int) -> frozenset[str] | None:
-        """These hosts by name, if they hold a quorum."""
+        """These hosts by name, or None if they hold no quorum."""
         if hosts not in self._quorums:
             if len(self._quorums) > REMEMBERED_MAX:
                 self._quorums.clear()
@@ -384,7 +388,7 @@ class Availability(Servers):
         return self._quorums[hosts]
 
     def _all_hear(self, group: int) -> bool:
-        """Every pair hears each other both ways, surely, and over links that are not degraded."""
+        """Whether every pair surely hears each other both ways, over links that are not degraded."""
         if not self._possible & self.effects.links:
             return True
         apart, _ = self.effects.apart(self._possible, degraded=True)
@@ -407,9 +411,9 @@ def _places(hosts: int) -> Iterator[int]:
 
 
 def _groups(hosts: int, apart: list[int]) -> Iterator[int]:
-    """`hosts` in groups, each of which may talk among themselves, directly or through others of them, and to no other.
+    """Divides `hosts` into the groups whose members can talk, directly or through each other, and with nobody else.
 
-    `apart`: to whom a host, by its place, may not talk (and they not to it).
+    `apart`: for each host by its place, the hosts that it cannot talk with.
     """
     while hosts:
         group = new = hosts & -hosts

@@ -1,12 +1,25 @@
-"""Sets of effects, as whole numbers.
+"""What a fault does, as sets of effects, and what each effect means to a promise.
 
-What a fault does to servers and links is a set of *effects*, and each step of each fault makes new sets of old ones.
-So here an effect is a bit, and a set of effects an `int`: `a | b` and `a & b` are what two sets have together and in
-common, `a & ~b` is what only the first has, and a set that is not 0 is not empty.
+The checkers know no kind of fault by its name.  They learn from the history which effects a fault has:
+
+==============================  ======================================  ================================================
+effect                          while it may be in force                while it is surely in force
+==============================  ======================================  ================================================
+`{"down": ["n1"]}`              n1 is not fit                           n1 does not run
+`{"paused": ["n1"]}`            n1 is not fit                           n1 is silent, and keeps its state
+`{"clock": ["n1"]}`             n1 is not fit
+`{"disk": ["n1"]}`              n1 is not fit
+`{"drops": {"n1": ["n2"]}}`     n1 may not hear n2                      n1 does not hear n2
+`{"degraded": {"n1": ["n2"]}}`  n1 may not hear n2 well
+any other                       no majority has to have a leader
+==============================  ======================================  ================================================
+
+Each step of each fault makes new sets of old ones, so here an effect is a bit, and a set of effects an `int`: `a | b`
+and `a & b` are union and intersection, `a & ~b` is what only the first has, and a set that is not 0 is not empty.
 
 For n hosts, the bits from the lowest up: n for each kind of effect on a server; n * n for each kind on a link, those of
 the first host (from the first host, from the second, ...), those of the second, and so on; and one for each effect that
-is not known here, as it turns up.
+is not listed above, as it turns up.
 
     >>> effects = Effects(["n1", "n2"])
     >>> for atom in sorted(effects.atoms(effects.of([{"down": ["n1"]}, {"drops": {"n2": ["n1"]}}]))):
@@ -24,19 +37,19 @@ ON_HOSTS = ("down", "paused", "clock", "disk")
 ON_LINKS = ("drops", "degraded")
 
 APART_MAX = 1000
-"""So many ways in which links are cut are remembered, and who is apart then."""
+"""Maximum number of entries in the memo table of `apart`."""
 
 Atom = tuple[str, ...]
 """One effect in words: ("down", host), ("paused", host), ("clock", host), ("disk", host), ("drops", host, from_host),
-("degraded", host, from_host), or ("unknown", what) for an effect that is not known here."""
+("degraded", host, from_host), or ("unknown", what) for an effect that is not listed above."""
 
 
 class EffectProblem(Exception):
-    """Effects that cannot be meant; the message says what of them."""
+    """Effects that make no sense; the message says which part."""
 
 
 class Effects:
-    """The effects that there can be on these hosts and their links."""
+    """All effects that faults can have on these hosts and their links."""
 
     def __init__(self, hosts: Iterable[str]) -> None:
         self.hosts = list(hosts)
@@ -51,9 +64,9 @@ class Effects:
         """All effects on links."""
         self.unknown_from = len(ON_HOSTS) * n + len(ON_LINKS) * n * n
         self._unknown: list[str] = []
-        """The effects that are not known here, by their bits."""
+        """Names of the effects that are not listed above, in the order of their bits."""
         self._apart: dict[int, tuple[list[int], list[int]]] = {}
-        """What `_find_apart` said."""
+        """The memo table of `apart`."""
 
     def on_host(self, kind: str, host: str) -> int:
         return 1 << self.first[kind] + self.place[host]
@@ -63,10 +76,13 @@ class Effects:
             self._unknown.append(what)
         return 1 << self.unknown_from + self._unknown.index(what)
 
-    def of(self, told: Iterable[dict[str, Any]]) -> int:
-        """The effects as a fault tells them; a link from a host to itself is passed over.  Raises EffectProblem."""
+    def of(self, listed: Iterable[dict[str, Any]]) -> int:
+        """The set of the effects that a nemesis op lists.  Ignores a link from a host to itself.
+
+        Raises EffectProblem.
+        """
         found = 0
-        for effect in told:
+        for effect in listed:
             for kind, what in effect.items():
                 if kind in ON_HOSTS:
                     if not isinstance(what, list):
@@ -86,7 +102,7 @@ class Effects:
         return found
 
     def _bits(self, hosts: Iterable[Any]) -> int:
-        """One for each of these hosts, the lowest for the first host of all."""
+        """A bit for each of these hosts: that of its `down`."""
         found, host = 0, None
         try:
             for host in hosts:
@@ -101,12 +117,12 @@ class Effects:
         row = (1 << n) - 1 << self.place[host] * n
         return sum(self.on_host(kind, host) for kind in ON_HOSTS) | sum(row << self.first[kind] for kind in ON_LINKS)
 
-    def on(self, kind: str, effects: int) -> int:
-        """Whom these effects hit in this way, as if they were down by it."""
-        return effects >> self.first[kind] & self.downs
+    def paused(self, effects: int) -> int:
+        """The hosts that these effects pause, each by the bit of its `down`."""
+        return effects >> self.first["paused"] & self.downs
 
-    def on_any(self, effects: int) -> int:
-        """Whom these effects hit in any way that is not of a link, as if they were down by it."""
+    def unfit(self, effects: int) -> int:
+        """The hosts with any of these effects on their servers, each by the bit of its `down`."""
         hit = effects
         for _ in ON_HOSTS[1:]:
             effects >>= len(self.hosts)
@@ -114,15 +130,15 @@ class Effects:
         return hit & self.downs
 
     def hosts_down(self, effects: int) -> list[str]:
-        """The hosts that are down by these effects."""
+        """The hosts that these effects take down."""
         if not effects & self.downs:
             return []
         return [host for host, down in self.down.items() if effects & down]
 
     def apart(self, effects: int, degraded: bool = False) -> tuple[list[int], list[int]]:
-        """For each host by its place, as if they were down: from whom it is cut in one direction at least; in both.
+        """For each host by its place: the hosts that it is cut from in at least one direction; in both directions.
 
-        `degraded`: a link that is degraded counts as cut.
+        Hosts are given by the bits of their `down`.  `degraded`: a degraded link counts as cut.
         """
         links = effects >> self.first["drops"]
         if degraded:

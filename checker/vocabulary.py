@@ -1,7 +1,7 @@
-"""What the values of ops hold, as types: `docs/history.md` in Python.
+"""The values of ops, as types: the tables of `docs/history.md` in Python.
 
-`typed(op, run)` turns `op.value` into one of these and refuses what cannot be meant: no checker meets half a value.
-Fields that are not named here are passed over (they are for people and for reports).
+`typed(op, run)` turns `op.value` into one of these types, and refuses a value that makes no sense, so no promise
+meets half a value.  It ignores fields that are not named here (they are for people and for reports).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from checker import names
 from checker.effects import EffectProblem, Effects
 from checker.history import Op, Process
 from checker.quorums import Quorum
@@ -22,7 +23,10 @@ ServerPhase = Literal["election", "discovery", "synchronization", "broadcast"]
 
 
 class ValueProblem(Exception):
-    """The value of an op is not what its `f` promises; the message says which field."""
+    """The value of an op is not what its `f` requires; the message names the field."""
+
+    index = -1
+    """The index of the op, where a promise raised it: the op has left the hands of `checker.routing` by then."""
 
 
 class ServerEntry(msgspec.Struct):
@@ -33,7 +37,7 @@ class ServerEntry(msgspec.Struct):
 
 
 class QuorumRule(msgspec.Struct):
-    """`groups`: group name -> sids; `weights`: sid -> weight, 1 where it is silent."""
+    """`groups`: group name -> sids; `weights`: sid -> weight, 1 where none is given."""
 
     kind: Literal["majority", "hierarchical"] = "majority"
     groups: dict[str, list[int]] = {}
@@ -50,7 +54,7 @@ class EnsembleSettings(msgspec.Struct):
 
 
 class Bounds(msgspec.Struct):
-    """Bounds that the run sets itself; what is null follows from the settings."""
+    """Bounds that the run sets itself, in seconds; a null one follows from the settings."""
 
     convergence_s: float | None = None
     stepping_down_s: float | None = None
@@ -67,7 +71,7 @@ class RunOp(msgspec.Struct, dict=True):
     quorum: QuorumRule = msgspec.field(default_factory=QuorumRule)
     bounds: Bounds = msgspec.field(default_factory=Bounds)
     unjudged: list[str] = []
-    """Promises that this system cannot be judged by, because it does not report what they need."""
+    """Promises, by their names of today, that the system does not report enough for."""
     schema: int = SCHEMA
 
     @property
@@ -84,7 +88,7 @@ class RunOp(msgspec.Struct, dict=True):
         return self.ensemble[host].sid
 
     def host(self, sid: int | None) -> str:
-        """The host of `sid`, or how to call a server that is nobody's."""
+        """The host of `sid`, or `server SID` if it is not in the ensemble."""
         return next((h for h, s in self.ensemble.items() if s.sid == sid), f"server {sid}")
 
     def quorums(self) -> Quorum:
@@ -99,7 +103,7 @@ class Phase(msgspec.Struct):
 
 
 class State(msgspec.Struct, gc=False):
-    """f `state`: a server's state after a transition.  Null is what the system does not tell."""
+    """f `state`: a server's state after a transition.  Null: the system does not report it."""
 
     role: Role
     sid: int | None = None
@@ -112,11 +116,11 @@ class State(msgspec.Struct, gc=False):
     epoch: int | None = None
     established: bool = False
     evidence: dict[str, Any] | None = None
-    """What a leader shows; of the others nothing is kept, since ops wait for their order and fill the memory."""
+    """A leader's; that of other servers is dropped, since ops that wait for their order fill the memory."""
 
     @property
-    def throned(self) -> bool:
-        """It leads, and a quorum has acknowledged its epoch."""
+    def is_established(self) -> bool:
+        """Whether it leads, and a quorum has acknowledged its epoch."""
         return self.established and self.role == "LEADING"
 
 
@@ -137,7 +141,7 @@ class Stopped(msgspec.Struct):
 
 
 class Healed(msgspec.Struct):
-    """f `healed`: the injector undid faults by itself, its controller being gone; null is all of them."""
+    """f `healed`: the injector undid faults by itself, without its controller.  Null: all of them."""
 
     faults: list[str] | None = None
 
@@ -152,11 +156,11 @@ class FaultOp(msgspec.Struct, gc=False):
     runs_ordinarily: bool | None = None
     evidence: dict[str, Any] | None = None
     after: int = msgspec.field(default=0, name="*after")
-    """The effects that it has after this step, as a set of the run's `effects`."""
-    told: bool = msgspec.field(default=False, name="*told")
-    """It said what its effects are."""
+    """The fault's effects after this step, as a set of the run's `effects`."""
+    listed: bool = msgspec.field(default=False, name="*listed")
+    """The op listed its effects."""
     shown: bool = msgspec.field(default=False, name="*shown")
-    """It had evidence.  Effects and evidence themselves are not kept."""
+    """The op had evidence.  Effects and evidence themselves are not kept."""
 
 
 class Stream(msgspec.Struct):
@@ -165,7 +169,7 @@ class Stream(msgspec.Struct):
 
 
 class End(msgspec.Struct):
-    """f `end`, the last op: the run went to its end, and so much came from each host."""
+    """f `end`, the last op: the run is over, and how many events came from each host."""
 
     complete: bool = True
     streams: dict[str, Stream] = {}
@@ -180,14 +184,11 @@ EVERY: tuple[type, ...] = (Phase, End, State, Started, Stopped, Healed, FaultOp)
 """The types of the values of all ops but `run` and those of clients."""
 
 FOR_REPORTS = frozenset({"toggle"})
-"""What a host reports that bears on no promise: a flapping link's toggles."""
+"""Reports that bear on no promise: the toggles of a flapping link."""
 
 
 def typed(op: Op, run: RunOp | None) -> bool:
-    """Puts the typed value into `op.value`.  False: an `f` that this checker does not know, to be counted.
-
-    Raises ValueProblem.
-    """
+    """Puts the typed value into `op.value`.  Returns False for an `f` that is not known here.  Raises ValueProblem."""
     process: Any = op.process
     f = op.f
     server = run.ensemble.get(process) if run is not None else None
@@ -223,6 +224,7 @@ def typed(op: Op, run: RunOp | None) -> bool:
 def _check_run(run: RunOp) -> None:
     if run.schema != SCHEMA:
         raise ValueProblem(f"schema {run.schema} is not known; this checker reads schema {SCHEMA}")
+    run.unjudged = [*names.current(run.unjudged)]
     sids = [server.sid for server in run.ensemble.values()]
     if len(set(sids)) < len(sids):
         raise ValueProblem("two servers of the ensemble have the same sid")
@@ -252,18 +254,18 @@ def _check_server(host: Process, value: State | Started, server: ServerEntry) ->
 
 
 def _compact(fault: FaultOp, f: str, run: RunOp) -> None:
-    """Puts its effects as a set in the place of effects and evidence."""
-    told, fault.told = fault.effects, fault.effects is not None
+    """Keeps its effects as a set, in the place of effects and evidence."""
+    listed, fault.listed = fault.effects, fault.effects is not None
     fault.shown = bool(fault.evidence)
     fault.effects = fault.evidence = None
     if fault.step == "stop":
         return
-    if told is None:
+    if listed is None:
         fault.after = run.effects.unknown(f)
         return
     if fault.runs_ordinarily:
-        told = [{kind: what for kind, what in effect.items() if kind != "clock"} for effect in told]
+        listed = [{kind: what for kind, what in effect.items() if kind != "clock"} for effect in listed]
     try:
-        fault.after = run.effects.of(told)
+        fault.after = run.effects.of(listed)
     except EffectProblem as problem:
         raise ValueProblem(f"the value of {f!r} is not right: effects: {problem}") from None

@@ -1,8 +1,9 @@
-"""What every checker has in common: it is fed ops, and ends with a result."""
+"""What every promise has in common: it says which ops it needs, is fed those alone, and ends with a result."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -11,11 +12,12 @@ from checker.history import Op
 Valid = bool | Literal["unknown"]
 
 VIOLATIONS_MAX = 100
-"""A checker keeps this many violations and counts the rest: a broken system breaks a promise thousands of times."""
+"""Maximum number of violations kept for a promise; the others are counted.  A broken system may break it thousands of
+times."""
 
 
 class Violation(msgspec.Struct):
-    """One time that a promise was broken, with everything that proves it."""
+    """One violation of a promise, with everything that proves it."""
 
     promise: str
     message: str
@@ -29,7 +31,7 @@ class Violation(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """How a promise fared."""
+    """The result of one promise."""
 
     name: str
     valid: Valid
@@ -40,23 +42,51 @@ class Result(msgspec.Struct):
     """Why it is unknown, in words."""
     stats: dict[str, Any] = {}
     judged: bool = True
-    """False: reported only; it has no part in the verdict."""
+    """False: it is reported only, and has no part in the verdict."""
 
     @property
     def violation_count(self) -> int:
         return len(self.violations) + self.more_violations
 
 
-class Checker(Protocol):
-    """A promise.  `feed` it the ops in the order of `checker.history.ordered`, with typed values, then `finish`."""
+class Promise(Protocol):
+    """The judge of one promise over one history.  What it is fed depends on which of the two protocols below it has."""
 
     name: str
+
+    def finish(self) -> Result:
+        """How the promise fared.  To be called once, after the last op."""
+
+
+@runtime_checkable
+class OfReports(Promise, Protocol):
+    """A promise about what servers, nemesis and controller report, in the order in which it happened.
+
+    It reads the world (`checker.availability`), which has taken each op before the promise does.
+    """
+
     takes: tuple[type, ...]
-    """The types of values whose ops it is to be fed; all of them for one that looks at the time."""
+    """The types of values whose ops it needs; `vocabulary.EVERY` for a promise that looks at the time."""
 
-    def feed(self, op: Op) -> None: ...
+    def feed(self, op: Op) -> None:
+        """Takes the next op, with a typed value."""
 
-    def finish(self) -> Result: ...
+
+@runtime_checkable
+class OfClients(Promise, Protocol):
+    """A promise about what clients did, in the order of the file."""
+
+    def feed_clients(self, ops: Sequence[Op], phase: str | None) -> list[Op]:
+        """Takes the next ops of clients, all in one phase of the run; returns those with an `f` that it does not know.
+
+        Raises ValueProblem with the index of the op whose value is not right.
+        """
+
+    def lost(self) -> set[int]:
+        """The values that `find_proofs` would look for; empty where the history need not be read again."""
+
+    def find_proofs(self, ops: Iterable[Op]) -> None:
+        """Takes all ops of the history again, before `finish`, and finds those that violations will name."""
 
 
 class Violations:

@@ -1,34 +1,35 @@
 """Promise `convergence`: a majority that is up and can talk has one established leader within a stated bound.
 
-The rule.  While there is a majority M that is owed a leader (`Availability.majority`: all of M fit, every pair in M
-hearing each other both ways, every other voter down, paused, or cut from all of M in both directions), M has
-*converged* when one member of M is established as leader, in broadcast, and every other member follows it, in
-broadcast and in its epoch.  While M is owed a leader it is never without for longer than the bound:
+The rule.  `Availability.majority` is the majority M that has to have a leader: all of M are fit, every pair in M hears
+each other both ways, and every other voter is down, paused, or cut from all of M in both directions.  M has *converged*
+when one member of M is established as leader, in broadcast, and every other member follows it, in broadcast and in its
+epoch.  As long as M has to have a leader, it is never without one for longer than the bound:
 
-    owed:          |---------------- window, M = {n1,n2,n3} ----------------|
+    window:        |------------ M = {n1,n2,n3} has to have a leader -------|
     converged:             |====================|             |============|
     without:       |<-- a->|                    |<---- b ---->|                  a <= bound and b <= bound
 
-A *window* is the time that one M is owed a leader without a break.  A window that ended before its bound without
-convergence proves nothing, and is counted (`short`).  Clock errors: a stretch without a leader begins at the latest
-instant that its first op allows and ends at the earliest that its last one allows, so it is never made longer by an
-error.
+A *window* is the time in which one M has to have a leader without a break.  A window that ended before its bound, and
+without convergence, proves nothing and is counted as `short`.
 
-Degraded links (loss, rate, delay, ...) between members of M suspend the promise: no window is open while one may be in
-force.  A link that is degraded between M and the rest changes nothing, since they are cut anyway.
+Clock errors: a window begins at `Availability.settled_at`.  A stretch without a leader begins at the latest instant
+that its first op allows and ends at the earliest that its last one allows, so no error makes it longer.
+
+A degraded link (loss, rate, delay, ...) between members of M suspends the promise: no window is open while one may be
+in force.  A degraded link between M and the rest changes nothing, since they are cut anyway.
 
 The bound, unless the run's `bounds.convergence_s` sets it, is
 
     3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s
 
-`sync_limit` ticks for the servers to notice that an old leader or an old quorum is gone; the longest pause between two
-notifications of one LOOKING server, after which each has heard of each other's vote; then discovery, its
-acknowledgement and NEWLEADER's, each of which waits `init_limit` ticks at most before the attempt is given up; and a
-second for finalizeWait (200 ms) and busy hosts.  An attempt that fails for one straggler is paid for by the same three
-waits.
+The servers need `sync_limit` ticks to notice that an old leader or an old quorum is gone.  The longest pause between
+two notifications of one LOOKING server follows; after it each has heard the vote of each other.  Then come discovery,
+its acknowledgement and that of NEWLEADER, each of which waits at most `init_limit` ticks before the attempt is given
+up.  The last second is for finalizeWait (200 ms) and busy hosts.  An attempt that fails for one straggler is covered by
+the same three waits.
 
-The end's two acts.  In phase `core` some majority, and in phase `all` every voter together, must have been seen
-converged while it was owed a leader: else little was shown, and the result is unknown.
+The end's two acts.  In phase `core` some majority, and in phase `all` all voters together, must have been seen
+converged while they had to have a leader.  Otherwise the run showed little, and the result is unknown.
 
 Memory: one window.
 """
@@ -52,18 +53,18 @@ def bound_ns(run: RunOp) -> int:
 
 
 class Window:
-    """The time that one majority is owed a leader."""
+    """The time in which one majority has to have a leader."""
 
     def __init__(self, majority: frozenset[str], start: int, op_index: int) -> None:
         self.majority = majority
         self.start = start
         self.without_since: int | None = start
-        """Since when (ns) it is without a leader; None while it has one."""
+        """The run time, in ns, since which it has no leader; None while it has one."""
         self.without_op = op_index
         self.ever = False
-        """It has converged at some time."""
+        """Whether it has converged at some time."""
         self.accused = False
-        """The stretch without a leader that is going on has been reported."""
+        """Whether the present stretch without a leader was reported."""
 
 
 class Convergence:
@@ -80,11 +81,11 @@ class Convergence:
         self.proving = 0
         self.longest_ns = 0
         self.shown: set[str] = set()
-        """Acts of the end in which a majority was seen converged."""
+        """The acts of the end in which a majority was seen converged."""
         self._revision = -1
-        self._thrones = -1
+        self._leaders_revision = -1
         self._converged = False
-        """What was found when `world.thrones` was this."""
+        """Whether the majority had converged at `_leaders_revision`."""
 
     def feed(self, op: Op) -> None:
         world = self.world
@@ -94,8 +95,8 @@ class Convergence:
         window = self.window
         if window is None:
             return
-        if self._thrones != world.thrones:
-            self._thrones = world.thrones
+        if self._leaders_revision != world.leaders_revision:
+            self._leaders_revision = world.leaders_revision
             self._converged = world.leader_of(window.majority) is not None
         if self._converged:
             if window.without_since is not None:
@@ -121,7 +122,7 @@ class Convergence:
         if self.window is None and majority is not None:
             self.window = Window(majority, self.world.settled_at, op.index)
             self.windows += 1
-            self._thrones = -1
+            self._leaders_revision = -1
             self.world.picture_due = self.window.start + self.bound_ns
 
     def _judge(self, now: int, op_index: int | None, how: str) -> None:

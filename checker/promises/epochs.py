@@ -1,15 +1,16 @@
 """Promise `epochs`: per server, accepted and current epoch never fall, and current never exceeds accepted.
 
-The rule.  A server's accepted epoch is its word to take no leader of an older one, and its current epoch is what it
-votes with; both are on disk before they are said (protocol: QuorumPeer's files acceptedEpoch and currentEpoch).  So in
-the order of one server's own reports, over all its restarts:
+The rule.  With its accepted epoch a server promises to follow no leader of an older one; with its current epoch it
+votes.  Both are on disk before the server reports them (QuorumPeer's files acceptedEpoch and currentEpoch).  So in the
+order of one server's own reports (`state` and `started`), over all its restarts:
 
 *   accepted epoch: never less than it was;
 *   current epoch: never less than it was;
-*   current epoch <= accepted epoch.
+*   current epoch <= accepted epoch, in each report that has both.
 
-Only reports of one server are compared, in that server's own order, so no clock error matters.  A report that leaves an
-epoch out (null) says nothing of it.  Memory: four numbers a server.
+After a fall the lower epoch counts, so that one loss is one violation.  A report that leaves an epoch out (null) says
+nothing about it.  Only reports of one server are compared, in that server's own order, so no clock error matters.
+Memory: four numbers a server.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ NONE_YET = -(1 << 62)
 
 
 class Reported:
-    """The epochs that a server reported last, and the ops that did."""
+    """The epochs that a server last reported, and in which ops."""
 
     def __init__(self) -> None:
         self.accepted = self.current = NONE_YET
@@ -49,7 +50,6 @@ class Epochs:
         last = self.last.get(host)
         if last is None:
             last = self.last[host] = Reported()
-        # From a fall on, the lower one counts: one loss is one violation, not one per report that follows.
         if accepted is not None:
             if accepted < last.accepted:
                 self._fell(op, host, "accepted", last.accepted, last.accepted_op, accepted)

@@ -8,13 +8,17 @@ The rule.  While a server leads, its reports carry `evidence`:
 `newleader_acks`  sids that acknowledged NEWLEADER                        a quorum, when it enters broadcast
 ================  ======================================================  ============================================
 
-What counts is the quorum predicate of `checker.quorums`, not the server's own: voters only, each once; observers and
-servers that nobody knows count nothing.  Evidence that is there and too small is a violation at once.  Evidence that
-has not been shown by the time that the leadership ends (or the history) is a violation too, of the op that claimed the
-throne.
+`checker.quorums` decides what a quorum is, not the server: only voters count, and each once.
 
-Only reports of one server are used, in that server's own order, so no clock error matters.  Memory: one leadership a
-host.
+*   Evidence that holds no quorum is a violation at once, whether or not the leader is established.  Of each kind, the
+    first that a leadership shows counts.
+*   Evidence that an established leader has not shown when its leadership (or the history) ends is a violation too.  It
+    names the op in which the leader first claimed to be established.
+
+A leadership is an unbroken stretch of reports with role LEADING: a report of another role, a start or a stop ends it.
+
+Only reports of one server are compared, in that server's own order, so no clock error matters.  Memory: one leadership
+a host.
 """
 
 from __future__ import annotations
@@ -30,12 +34,12 @@ NEEDED = {"votes": "votes", "epoch_acks": "epoch acks", "newleader_acks": "NEWLE
 
 
 class Leadership:
-    """One server's time as LEADING."""
+    """An unbroken stretch in which one server reports LEADING."""
 
     def __init__(self) -> None:
         self.shown: set[str] = set()
         self.claims: dict[str, Op] = {}
-        """evidence that is owed -> the op since which it is."""
+        """Kind of evidence that it has to show -> the op since which it has to."""
 
 
 class Evidence:
@@ -103,7 +107,7 @@ class Evidence:
 
 
 def sids_of(shown: Any) -> list[int]:
-    """The distinct sids that evidence names: a list of them, or an object by sid.  What is no sid counts nothing."""
+    """The distinct sids that evidence names, in a list or as keys of an object.  Anything else in it is ignored."""
     found = set()
     for sid in shown if isinstance(shown, list | dict) else ():
         if isinstance(sid, int) or (isinstance(sid, str) and sid.lstrip("-").isdecimal()):

@@ -1,13 +1,15 @@
-"""Reported, not judged: liveness under partial connectivity.
+"""`partial-connectivity`: reported, not judged.
 
 Nothing is promised to an ensemble in which a majority is connected only in part: a ring, a bridge, a one-way cut.
-ZooKeeper's protocol may elect there or may go round for ever.  How it fares is worth knowing, so it is measured.
+ZooKeeper's protocol may elect there or may go round for ever.  How the ensemble fares is worth knowing, so it is
+measured.
 
-A *partial window* is the time in which nobody is owed a leader (`Availability.majority` is None) and yet some fit
-voters that reach each other, directly or through others of them, over links that surely work both ways, hold a
-quorum.  It is *empty* while no established leader has a quorum of voters that follow it in broadcast.
+A *partial window* is the time in which no majority has to have a leader (`Availability.majority` is None), and yet some
+fit voters that reach each other, directly or through each other, over links that surely work both ways and are not
+degraded, hold a quorum.  It is *empty* while no established leader has a quorum of voters that follow it in broadcast.
 
-A fault that is just beginning or ending (or whose fate is unknown) is in neither: nobody knows who hears whom then.
+A fault that is just beginning or ending, or whose outcome is unknown, ends the window, and so does a server that never
+reported anything: nobody knows who hears whom then.
 
 Memory: one window.
 """
@@ -31,7 +33,7 @@ class PartialConnectivity:
         self._partial = False
         self._revision = -1
         self._has_leader = False
-        self._thrones = -1
+        self._leaders_revision = -1
         self.windows = 0
         self.total_ns = 0
         self.empty_ns = 0
@@ -48,8 +50,8 @@ class PartialConnectivity:
         if self.since is None:
             self.since = op.time
             self.windows += 1
-        if self._thrones != self.world.thrones:
-            self._thrones = self.world.thrones
+        if self._leaders_revision != self.world.leaders_revision:
+            self._leaders_revision = self.world.leaders_revision
             self._has_leader = self._look_for_leader()
         if self._has_leader:
             self._fill(op.time)

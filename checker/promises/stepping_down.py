@@ -1,22 +1,24 @@
 """Promise `stepping-down`: a leader that lost its quorum stops leading within its bound.
 
-The rule.  An established leader has *lost its quorum* while those voters that may still be talking with it, itself
-included, are not a quorum: each of the others is surely down or paused, or surely cut from it in one direction at
-least.  One direction is enough: a follower that does not hear the leader's pings goes away, and a leader that does not
-hear the follower's answers gives it up.
+The rule.  An established leader has *lost its quorum* while the voters that may still be talking with it, and itself,
+hold no quorum.  A voter surely does not talk with it if it is surely down or paused, or surely cut from it in at least
+one direction.  One direction is enough: a follower that does not hear the leader's pings goes away, and a leader that
+does not hear the follower's answers gives it up.
 
-The clock of the promise runs while the leader is fit: a paused leader cannot step down, and one whose clock is slow
-must not be measured by ours.  From its resume it counts anew, since it first has to read what had arrived.
+The clock of the promise runs while the leader is fit: a paused leader cannot step down, and our clock must not measure
+one whose own is slow.  It starts again when the leader resumes, since the leader first has to read what had arrived.
 
 The bound, unless the run's `bounds.stepping_down_s` sets it, is
 
     (max(init_limit, sync_limit) + 2) * tick + 1 s
 
 A leader gives a follower up `sync_limit` ticks after its last packet, or `init_limit` ticks while that follower was
-still being synchronized (LearnerHandler's read timeout); the ticks are whole, and the count of the synced followers is
-taken once a tick (Leader.lead), hence two more.  The second is for a busy host.
+still being synchronized (LearnerHandler's read timeout).  The ticks are whole, and Leader.lead counts the synced
+followers once a tick, hence two more.  The last second is for a busy host.
 
-Clock errors: the loss counts from the latest instant at which it can have begun, stepping down from the earliest.
+Clock errors: the loss counts from `Availability.settled_at`, and ends at the earliest instant that the op allows in
+which the leader no longer leads without a quorum.
+
 Memory: one entry a host.
 """
 
@@ -37,15 +39,15 @@ def bound_ns(run: RunOp) -> int:
 
 
 class Loss:
-    """A leader that leads without a quorum."""
+    """The time in which one leader leads without a quorum."""
 
     def __init__(self, world: Availability, host: str, op: Op) -> None:
         state = world.states[host]
         self.since = world.settled_at
         self.op = op.index
-        """The op that took the quorum."""
+        """The index of the op that took the quorum."""
         self.state_op = world.state_ops[host]
-        """The op that says that it leads."""
+        """The index of the report that it leads."""
         self.epoch = state.epoch if state is not None else None
         self.faults = world.faults_now()
         self.accused = False
@@ -61,7 +63,7 @@ class SteppingDown:
         self.violations = Violations(self.name)
         self.lost: dict[str, Loss] = {}
         self._seen: tuple[int, list[str]] = (-1, [])
-        """The world's revision and who was leading, when nobody had lost a quorum."""
+        """The world's revision, and the leaders, when last no leader had lost its quorum."""
         self.losses = 0
         self.longest_ns = 0
 

@@ -297,7 +297,7 @@ class _Reading:
         return f"{', '.join(f'{n} {words}' for words, n in sorted(counts.items()))} | {self._links[1]}"
 
     def _reign(self, host: str, state: State) -> None:
-        if state.throned and state.epoch is not None:
+        if state.is_established and state.epoch is not None:
             self.found.epochs += self._reigns.get(host) != state.epoch
             self._reigns[host] = state.epoch
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from checker.names import family
 from checker.promises.base import Violation
 from checker.verdict import Verdict
 
@@ -34,7 +35,7 @@ class Signature(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        return "|".join((self.promise, self.shape, self.system, self.bug))
+        return "|".join((family(self.promise), self.shape, self.system, self.bug))
 
 
 def shape(message: str, hosts: Iterable[str]) -> str:

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from checker.history import History, HistoryError, Op, read
-from checker.verdict import Checking, Verdict, check, knowledge_ends
+from checker.routing import Routing
+from checker.vacuity import knowledge_ends
+from checker.verdict import Verdict, check, conclude
 from harness import UsageError
 from harness.hosts import archive
 from harness.replay.server import JOURNAL, Difference, Records, Replayed, replay_host
@@ -205,17 +207,15 @@ def _events(path: Path) -> list[Any] | None:
 
 def _judge_again(replay: Replay, history: History) -> None:
     repeated = {index: value for server in replay.servers for index, value in server.repeated.items()}
-    checking = Checking(knowledge_ends(history))
+    routing = Routing(knowledge_ends(history))
     for ops in history.chunks():
         for op in ops:
             if op.index in repeated:
                 op.value = repeated[op.index]
-        checking.feed(ops)
-    if checking.best is None:
+        routing.feed(ops)
+    if routing.run is None:
         return
-    if checking.best.lost():
-        checking.best.explain(history)
-    replay.verdict = checking.finish(history)
+    replay.verdict = conclude(routing, history, history)
     recorded = check(history.path)
     replay.verdict_same = replay.verdict.to_dict()["results"] == recorded.to_dict()["results"]
 

@@ -15,11 +15,12 @@ LED_MAX = 10
 
 PROMISES = {
     "unique-leader": "In each epoch at most one server is ever an established leader.",
+    "epochs": "On each server the accepted and the current epoch never fall, and current never exceeds accepted.",
+    "leader-history": "A leader's history is at least as good as that of some quorum.",
+    "durability": "Every value that was acknowledged or read is in every final read.",
+    "evidence": "Every established leader shows a quorum of distinct votes and a quorum of epoch acks.",
     "convergence": "A majority that is up, unpaused and fully connected has one established leader within the bound.",
     "stepping-down": "A leader that lost its quorum stops leading within its bound.",
-    "epochs": "On each server the accepted and the current epoch never fall, and current never exceeds accepted.",
-    "best-history": "An established leader's history is at least that of some quorum, and what was committed stays.",
-    "evidence": "Every established leader shows a quorum of distinct votes and a quorum of epoch acks.",
     "partial-connectivity": "Reported, not judged: how long partly connected majorities went without a leader.",
 }
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from checker.names import current
 from harness import HarnessError, UsageError
 from harness.report import write_report
 from harness.results.rerun import rerun_command
@@ -156,7 +157,7 @@ def _check(was: Given, run: Path, promise: str) -> None:
         )
     if judged and not was.broken:
         raise UsageError(f"{run}: this run broke no promise: there is nothing to shrink")
-    if promise and judged and promise not in was.broken:
+    if promise and judged and not {*current([promise])} & {*was.broken}:
         raise UsageError(f"{run}: this run did not break {promise}; it broke: {', '.join(was.broken)}")
 
 
@@ -215,7 +216,7 @@ def _breaks(case: Case, was: Given, promise: str, failing: Failing) -> bool:
     """Whether the case breaks what it should; the first promise that is wanted and broken is that of `failing`."""
     broken = failing.broken(case, case.seeds[0])
     known = bugs.about(was.bug).promise if was.bug else ""
-    wanted = [promise] if promise else [*({known} & {*(was.broken or broken)}), *(was.broken or broken)]
+    wanted = current([promise]) if promise else [*({known} & {*(was.broken or broken)}), *(was.broken or broken)]
     failing.promise = next((name for name in wanted if name in broken), promise)
     return bool(failing.promise) and failing.promise in broken
 

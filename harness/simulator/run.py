@@ -19,7 +19,8 @@ import msgspec
 from checker import vocabulary
 from checker.history import History, Op
 from checker.promises.convergence import bound_ns
-from checker.verdict import Checking, Verdict
+from checker.routing import Routing
+from checker.verdict import Verdict, conclude
 from harness.runs.observer import Observer
 from harness.simulator import knobs as seeds
 from harness.simulator.clients import SimulatedClients
@@ -182,11 +183,9 @@ def judge(ops: Iterable[Op], folder: Path | None = None) -> Verdict:
     Checking puts typed values in place of the ops' own, so it is fed copies.
     """
     ops = list(ops)
-    checking = Checking()
-    checking.feed([op if op.process.__class__ is int else copy.copy(op) for op in ops])
-    if checking.best is not None and checking.best.lost():
-        checking.best.explain(ops)
-    return checking.finish(History((folder or Path("simulated")) / "history.jsonl"))
+    routing = Routing()
+    routing.feed([op if op.process.__class__ is int else copy.copy(op) for op in ops])
+    return conclude(routing, History((folder or Path("simulated")) / "history.jsonl"), ops)
 
 
 class _SimulatedRun:

@@ -69,4 +69,4 @@ class SimulatedRun:
     @property
     def broken(self) -> list[str]:
         """The promises that were broken."""
-        return [result.name for result in self.verdict.results if result.judged and result.valid is False]
+        return self.verdict.broken

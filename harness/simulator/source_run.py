@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from checker import names
 from harness import UsageError
 from harness.simulator import ensembles
 from harness.simulator.inputs import Inputs
@@ -91,4 +92,4 @@ def broken_in(path: Path) -> tuple[str, ...] | None:
         first = {name: min(v["time"] for v in result["violations"]) for name, result in broken.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return tuple(sorted(first, key=lambda name: (first[name], name)))
+    return names.current(sorted(first, key=lambda name: (first[name], name)))

@@ -24,7 +24,8 @@ import msgspec
 
 from checker.history import LINE_BYTES_MAX, Op, Ordered, decode
 from checker.promises.base import Violation
-from checker.verdict import SILENCE, Checking
+from checker.routing import Routing
+from checker.vacuity import SILENCE
 from checker.vocabulary import ValueProblem
 from harness.watch.scene import Scene
 
@@ -35,8 +36,8 @@ class SoFar:
     """The violations that are found while a run goes on."""
 
     def __init__(self) -> None:
-        self._checking = Checking()
-        self._checking.order = Ordered(ORDER_NS)
+        self._routing = Routing()
+        self._routing.order = Ordered(ORDER_NS)
         self.trouble = ""
         """Why nothing more is judged; empty while it is."""
 
@@ -45,15 +46,15 @@ class SoFar:
         if self.trouble:
             return
         try:
-            self._checking.feed(ops)
-            self._checking.pass_on()
+            self._routing.feed(ops)
+            self._routing.pass_on()
         except ValueProblem as problem:
-            self.trouble = f"op {self._checking.at}: {problem}"
+            self.trouble = f"op {self._routing.at}: {problem}"
 
     @property
     def late(self) -> bool:
         """Reports came later than was waited for."""
-        return bool(self._checking.order.late)
+        return bool(self._routing.order.late)
 
     @property
     def found(self) -> list[Violation]:
@@ -66,13 +67,13 @@ class SoFar:
         return [] if self.late else self._violations(silent=True)
 
     def _violations(self, *, silent: bool) -> list[Violation]:
-        run = self._checking.run
+        run = self._routing.run
         return sorted(
             (
                 violation
-                for checker in self._checking.checkers
-                if run is not None and checker.name not in run.unjudged and (checker.name in SILENCE) is silent
-                for violation in getattr(checker, "violations", _NONE).kept
+                for promise in self._routing.promises
+                if run is not None and promise.name not in run.unjudged and (promise.name in SILENCE) is silent
+                for violation in getattr(promise, "violations", _NONE).kept
             ),
             key=lambda violation: violation.time,
         )

@@ -11,7 +11,7 @@ from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-4785", "NodeDB-Lab/nodedb#161")
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

@@ -6,7 +6,7 @@ from node.protocol.leadership import Leading
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-335", "Junqueira, Reed, Serafini: Zab (DSN 2011), section IV")
-PROMISE = "best-history"
+PROMISE = "leader-history"
 
 
 class Bug(Server):

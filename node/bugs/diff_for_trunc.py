@@ -9,7 +9,7 @@ from node.protocol.messages import DIFF, TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1154", "ZOOKEEPER-1156")
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

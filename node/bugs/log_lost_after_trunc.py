@@ -9,7 +9,7 @@ from node.protocol.events import AppendTxns, Durable, Effect, TruncateLog
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1489",)
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

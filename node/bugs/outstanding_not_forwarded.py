@@ -7,7 +7,7 @@ from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1319", "ZOOKEEPER-962")
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

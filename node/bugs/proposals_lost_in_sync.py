@@ -7,7 +7,7 @@ from node.protocol.messages import PROPOSAL, QuorumPacket
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-962",)
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

@@ -6,7 +6,7 @@ from node.protocol.following import Learning
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1264", "ZOOKEEPER-1551")
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

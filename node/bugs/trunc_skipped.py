@@ -6,7 +6,7 @@ from node.protocol.messages import DIFF, TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-3701",)
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

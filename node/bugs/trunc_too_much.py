@@ -6,7 +6,7 @@ from node.protocol.messages import TRUNC
 from node.protocol.server import Server
 
 ORIGIN = ("ZOOKEEPER-1156",)
-PROMISE = "best-history"
+PROMISE = "durability"
 
 
 class Bug(Server):

@@ -11,7 +11,7 @@ from node.protocol.server import Server
 from node.protocol.votes import Vote
 
 ORIGIN = ("ZOOKEEPER-596", "Ongaro, Ousterhout: Raft (USENIX ATC 2014), section 5.4.1")
-PROMISE = "best-history"
+PROMISE = "leader-history"
 
 
 class Bug(Server):

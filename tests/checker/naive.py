@@ -225,3 +225,51 @@ def lost(ops: list[Op]) -> dict[str, set[int]]:
         if phase in (["all"], ["end"]):
             found[str(op.server)] = owed - {v for first, last in op.value for v in range(first, last + 1)}
     return found
+
+
+def leader_history(ops: list[Op]) -> set[int]:
+    """The reports of leaders whose own pair is worse than those of too many who acknowledged them."""
+    sids = {host: server["sid"] for host, server in ops[0].value["ensemble"].items()}
+    broken = set()
+    for op in ops[1:]:
+        evidence = (op.value.get("evidence") or {}) if op.f == "state" and op.value["role"] == "LEADING" else {}
+        if "own" not in evidence or "epoch_acks" not in evidence:
+            continue
+        pairs = {int(sid): pair for sid, pair in evidence["epoch_acks"].items()}
+        kept = {sid for sid, pair in pairs.items() if None in pair or pair <= evidence["own"]} | {sids[op.process]}
+        quorums = [len(set(sids.values()) & some) > len(sids) / 2 for some in (set(pairs), kept)]
+        if quorums == [True, False]:
+            broken.add(op.index)
+    return broken
+
+
+def evidence(ops: list[Op]) -> set[int]:
+    """The reports that show too little, and those from which on something had to be shown that never was."""
+    sids = {host: server["sid"] for host, server in ops[0].value["ensemble"].items()}
+    broken = set()
+    for host in sids:
+        own = [op for op in ops if op.process == host]
+        leads = [(op, op.f == "state" and op.value["role"] == "LEADING") for op in own]
+        at = 0
+        while at < len(leads):
+            stretch = []
+            while at < len(leads) and leads[at][1]:
+                stretch.append(leads[at][0])
+                at += 1
+            at += 1
+            missing = set()
+            for kind, phases in (("votes", None), ("epoch_acks", None), ("newleader_acks", ["broadcast"])):
+                showing = [op for op in stretch if kind in (op.value.get("evidence") or {})]
+                shown = {int(sid) for op in showing[:1] for sid in op.value["evidence"][kind]}
+                if showing and len(set(sids.values()) & shown) <= len(sids) / 2:
+                    broken.add(showing[0].index)
+                claims = [
+                    op.index
+                    for op in stretch
+                    if op.value.get("established") and (phases is None or op.value["phase"] in phases)
+                ]
+                if claims and not showing:
+                    missing.add(claims[0])
+            if missing:
+                broken.add(min(missing))
+    return broken

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from checker.history import History, Op
 from checker.promises.base import Result
 from checker.promises.convergence import bound_ns as convergence_bound_ns
+from checker.promises.durability import Durability
 from checker.promises.stepping_down import bound_ns as stepping_down_bound_ns
-from checker.verdict import Checking
+from checker.routing import Routing
+from checker.verdict import conclude
 from checker.vocabulary import RunOp
 from tests.checker import naive
 from tests.checker.story import SETTINGS
 
 HOSTS = ["n1", "n2", "n3"]
+ENSEMBLE = {host: {"sid": int(host[1]), "role": "participant"} for host in HOSTS}
 SECOND = 1_000_000_000
 BOUNDS = {"convergence_s": 2.0, "stepping_down_s": 2.0}
 
@@ -112,7 +115,7 @@ phases = st.sampled_from(["storm", "core", "all"]).map(lambda p: ("controller", 
 @st.composite
 def histories(draw: Any) -> list[Op]:
     run = {
-        "ensemble": {h: {"sid": int(h[1]), "role": "participant"} for h in HOSTS},
+        "ensemble": ENSEMBLE,
         "settings": SETTINGS,
         "bounds": BOUNDS,
     }
@@ -137,10 +140,10 @@ def histories(draw: Any) -> list[Op]:
 
 
 def fast(ops: list[Op]) -> tuple[RunOp, dict[str, Result]]:
-    checking = Checking()
-    checking.feed(copy.deepcopy(ops))
-    assert checking.run is not None
-    return checking.run, {result.name: result for result in checking.finish(History("none")).results}
+    routing = Routing()
+    routing.feed(copy.deepcopy(ops))
+    assert routing.run is not None
+    return routing.run, {result.name: result for result in conclude(routing, History("none"), ops).results}
 
 
 @settings(max_examples=500)
@@ -161,8 +164,42 @@ def test_fast_and_naive_checkers_agree(ops: list[Op]) -> None:
 
 
 @st.composite
+def leaderships(draw: Any) -> list[Op]:
+    """Leaders that show evidence of all kinds, or some, or too little of it."""
+    ops = [Op(0, 0, "controller", "info", "run", {"ensemble": ENSEMBLE, "settings": SETTINGS})]
+    pair = st.tuples(st.sampled_from([1, 1, 2, None]), st.integers(1, 2)).map(list)
+    sids = st.one_of(st.sampled_from([[1, 2], [1, 2, 3]]), st.lists(st.integers(1, 4), max_size=3))
+    kinds: dict[str, Any] = {
+        "votes": st.one_of(sids, sids.map(lambda sids: {str(sid): 1 for sid in sids})),
+        "epoch_acks": st.one_of(st.just(["1", "2", "3"]), st.lists(st.sampled_from("1234"))).flatmap(
+            lambda sids: st.fixed_dictionaries(dict.fromkeys(sids, pair))
+        ),
+        "own": st.tuples(st.integers(1, 2), st.integers(1, 2)).map(list),
+        "newleader_acks": sids,
+    }
+    for _ in range(draw(st.integers(0, 8))):
+        name, role = draw(host), draw(st.sampled_from([*["LEADING"] * 3, "LOOKING", "started", "stopped"]))
+        value: dict[str, Any] = {"role": role, "phase": draw(st.sampled_from(["discovery", "broadcast"]))}
+        if role == "LEADING":
+            left_out = draw(st.sets(st.sampled_from(sorted(kinds)), max_size=2))
+            value["evidence"] = {kind: draw(kinds[kind]) for kind in sorted(kinds.keys() - left_out)}
+            value |= {"established": True, "epoch": 1} if draw(st.booleans()) else {}
+        f, value = ("state", value) if role.isupper() else (role, {})
+        ops.append(Op(len(ops), len(ops), name, "info", f, value))
+    return ops
+
+
+@settings(max_examples=500)
+@given(leaderships())
+def test_fast_and_naive_checkers_agree_on_what_leaders_show(ops: list[Op]) -> None:
+    _, results = fast(ops)
+    named = {name: {op for v in results[name].violations for op in v.ops} for name in ("leader-history", "evidence")}
+    assert named == {"leader-history": naive.leader_history(ops), "evidence": naive.evidence(ops)}
+
+
+@st.composite
 def workloads(draw: Any) -> list[Op]:
-    run = {"ensemble": {h: {"sid": int(h[1])} for h in HOSTS}, "settings": SETTINGS}
+    run = {"ensemble": ENSEMBLE, "settings": SETTINGS}
     ops = [Op(0, 0, "controller", "info", "run", run)]
 
     def tell(*told: Any, **fields: Any) -> None:
@@ -198,10 +235,10 @@ def workloads(draw: Any) -> list[Op]:
 @settings(max_examples=400)
 @given(workloads())
 def test_fast_and_naive_find_the_same_values_lost(ops: list[Op]) -> None:
-    checking = Checking()
-    checking.feed(copy.deepcopy(ops))
-    assert checking.best is not None
-    result = checking.best.finish()
+    routing = Routing()
+    routing.feed(copy.deepcopy(ops))
+    (durability,) = [promise for promise in routing.promises if isinstance(promise, Durability)]
+    result = durability.finish()
     lost = naive.lost(ops)
-    assert {host: set(read.named) for host, read in checking.best.final_reads.items()} == lost
+    assert {host: set(read.named) for host, read in durability.final_reads.items()} == lost
     assert (result.valid is False) == any(lost.values())

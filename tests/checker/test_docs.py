@@ -11,7 +11,7 @@ import pytest
 from checker import vocabulary
 from checker.effects import ON_HOSTS, ON_LINKS
 from checker.history import Op
-from checker.promises.convergence import Convergence
+from checker.names import ORDER, RENAMED
 from checker.verdict import check
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "history.md").read_text()
@@ -63,6 +63,10 @@ def documented(name: str) -> bool:
 
 
 def test_every_f_effect_and_promise_is_documented() -> None:
-    names = {*vocabulary._of_controller, *vocabulary._of_server, "create", "read", "read-all", Convergence.name}
+    names = {*vocabulary._of_controller, *vocabulary._of_server, "create", "read", "read-all", *ORDER, *RENAMED}
     assert [name for name in names if f"`{name}`" not in PAGE] == []
     assert [kind for kind in (*ON_HOSTS, *ON_LINKS) if f'{{"{kind}": ' not in PAGE] == []
+
+
+def test_each_promise_has_its_rule_in_the_order_of_the_results() -> None:
+    assert tuple(re.findall(r"^### `([a-z-]+)`$", PAGE.split("## What must hold")[1], re.MULTILINE)) == ORDER

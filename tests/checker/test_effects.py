@@ -40,8 +40,8 @@ def test_sets_of_effects_are_what_sets_of_words_are(a: frozenset[Atom], b: froze
     assert effects.atoms(x & y) == a & b
     assert effects.atoms(x & ~y) == a - b
     assert set(effects.hosts_down(x)) == {atom[1] for atom in a if atom[0] == "down"}
-    assert set(effects.hosts_down(effects.on("paused", x))) == {atom[1] for atom in a if atom[0] == "paused"}
-    assert set(effects.hosts_down(effects.on_any(x))) == {atom[1] for atom in a if atom[0] in ON_HOSTS}
+    assert set(effects.hosts_down(effects.paused(x))) == {atom[1] for atom in a if atom[0] == "paused"}
+    assert set(effects.hosts_down(effects.unfit(x))) == {atom[1] for atom in a if atom[0] in ON_HOSTS}
     for name in HOSTS:
         about = {atom for atom in a if atom[0] != "unknown" and atom[1] == name}
         assert effects.atoms(x & effects.about(name)) == about

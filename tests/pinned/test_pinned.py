@@ -16,9 +16,9 @@ When a change is intended, rewrite the digests.  Do so only in a commit that say
     ONETHRONE_REPIN=1 pytest tests/pinned
 
 The digests leave out what depends on the place or on the sources rather than on behaviour: the path of a run's folder
-is replaced by `FOLDER`, and a journal loses the digest of the core's sources (`code`, at each start of a server) and
-the chained checksums that cover it (`crc`).  Nothing that is pinned depends on the time of day.  The HTML of a report
-is not pinned, because it changes with every line of style and script.
+is replaced by `FOLDER`; a journal loses the digest of the core's sources (`code`, at each start of a server) and the
+chained checksums that cover it (`crc`); results.json loses the program's version (`onethrone`).  Nothing that is pinned
+depends on the time of day.  The HTML of a report is not pinned, because it changes with every line of style and script.
 
 The imports below are the only places that name modules of the product.  The names of items name none.
 """
@@ -223,6 +223,10 @@ def of_file(file: Path, folder: Path) -> str:
             if "start" in line:
                 del line["start"]["code"]
         data = json.dumps(lines).encode()
+    elif file.name == "results.json":
+        verdict = json.loads(data)
+        del verdict["onethrone"]
+        data = msgspec.json.format(msgspec.json.encode(verdict), indent=2) + b"\n"
     return digest(data.replace(str(folder).encode(), b"FOLDER"))
 
 

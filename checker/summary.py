@@ -1,0 +1,51 @@
+"""The verdict in sentences: what a person reads first, and what was odd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from checker.availability import Availability
+from checker.history import History
+from checker.names import LIVENESS
+from checker.promises.base import Result, Valid, seconds
+from checker.vacuity import Happened
+from checker.vocabulary import FOR_REPORTS
+
+
+def sentence(valid: Valid, results: Mapping[str, Result], reasons: Sequence[str], happened: Happened) -> str:
+    """The verdict in one sentence."""
+    if valid is False:
+        return _invalid([result for result in results.values() if result.judged and result.valid is False])
+    if valid == "unknown":
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        return f"Unknown: {reasons[0]}{more}."
+    convergence = results["convergence"].stats
+    return (
+        f"Valid: {results['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was "
+        f"owed a leader had one within {convergence['bound_s']} s (the longest wait was "
+        f"{convergence['longest_without_leader_s']} s), and none of {results['durability'].stats['acknowledged']} "
+        f"acknowledged values was lost, under {sum(happened.verified.values())} verified faults of "
+        f"{len(happened.verified)} kinds."
+    )
+
+
+def _invalid(broken: Sequence[Result]) -> str:
+    """Names the broken promises, safety first, and of the safer ones the first violation."""
+    names = ", ".join(
+        result.name + (f" ({result.violation_count} times)" if result.violation_count > 1 else "") for result in broken
+    )
+    worst = [result for result in broken if result.name not in LIVENESS] or broken
+    first = min((v for result in worst for v in result.violations), key=lambda v: v.time)
+    which = f"{first.promise} first" if len(broken) > 1 else "first"
+    return f"Invalid: {names} broken; {which} at {seconds(first.time)} s: {first.message}."
+
+
+def notes(history: History, world: Availability, unknown_f: Mapping[str, int]) -> list[str]:
+    """What was found odd and breaks no promise."""
+    found = list(history.notes)
+    for host, index in world.stopped_by_themselves:
+        found.append(f"{host} stopped though no fault had it down (op {index})")
+    for f, count in unknown_f.items():
+        if f not in FOR_REPORTS:
+            found.append(f"{count} ops with f {f!r}, which no checker knows")
+    return found
