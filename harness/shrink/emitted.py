@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 
-from harness.shrink.kept import parse
+from harness.shrink.case_file import parse
 
 BUG = os.environ.get("{variable}", "{bug}")
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 import pytest
 
 from nemesis.faults import Fault, resolve
-from nemesis.orders import orders, undo
 from nemesis.targets import View
 from tests.lab.injected import DEADLINE_S, Ensemble, Packets, ensemble, wait_for
 
@@ -56,11 +55,11 @@ def test_a_partition_of_the_ensemble_is_carried_out_and_taken_back_by_its_orders
 ) -> None:
     fault = Fault(id="f1", kind="partition", at_s=0, for_s=1, targets="leader", shape="isolate")
     resolved = resolve(fault, View(servers=tuple(three.lab.hosts), leader="n2"), seed=1)
-    answers = three.injectors.send_all(orders(resolved, three.addresses), DEADLINE_S)
+    answers = three.injectors.send_all(resolved.orders(three.addresses), DEADLINE_S)
     assert all(answer.ok for answer in answers.values())
     pairs = [(a, b) for a in three.lab.hosts for b in three.lab.hosts if a != b]
     assert [pair for pair in pairs if packets.heard(*pair)] == [("n1", "n3"), ("n3", "n1")]
-    answers = three.injectors.send_all(undo(resolved, three.addresses), DEADLINE_S)
+    answers = three.injectors.send_all(resolved.undo(three.addresses), DEADLINE_S)
     assert all(answer.ok for answer in answers.values())
     assert [pair for pair in pairs if packets.heard(*pair, all_of_it=True)] == pairs
 
