@@ -198,7 +198,8 @@ class Flapping(Cut):
 class Degraded(Carrier):
     """The links do to packets what `disturb` says."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         """Adds this fault to what the faults in force do together on the path."""
         raise NotImplementedError
 
@@ -222,28 +223,32 @@ class Degraded(Carrier):
 class Lossy(Degraded):
     """Packets are lost, or damaged: a packet with a wrong checksum is dropped."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         path.passed *= 1 - params["percent"] / 100
 
 
 class Rated(Degraded):
     """What is over a rate is dropped."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         path.rate = max(1, round(min(path.rate or 1e12, params["bytes_per_s"])))
 
 
 class Slowed(Degraded):
     """What is over a rate waits."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         path.slow = max(1, round(min(path.slow or 1e12, params["bytes_per_s"])))
 
 
 class Delayed(Degraded):
     """Packets are late."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         path.delay += round(params["delay_ms"] * MS)
         path.jitter += round(params.get("jitter_ms", 0) * MS)
 
@@ -251,14 +256,16 @@ class Delayed(Degraded):
 class Reordered(Degraded):
     """Packets overtake each other."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         path.reorder = (params["percent"] / 100, round(params["delay_ms"] * MS))
 
 
 class Duplicated(Degraded):
     """Packets come twice, which TCP hides."""
 
-    def disturb(self, path: Path, params: Params) -> None:
+    @staticmethod
+    def disturb(path: Path, params: Params) -> None:
         return
 
 

@@ -371,8 +371,7 @@ class ThisHost:
         return {**self.status(), "packets": self.rules.packets()}
 
     def _abilities(self, request: Dict[str, Any]) -> Op:
-        yield from ()
-        return abilities.probe(self.rules)
+        return (yield from abilities.probe())
 
     def count(self, path: str) -> Dict[str, int]:
         return tails.count(path)
