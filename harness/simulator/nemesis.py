@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from harness import UsageError
 from harness.runs.observer import Observer
 from harness.simulator.carriers import CARRIERS, Evidence, Stage
 from harness.simulator.clock import SECOND
@@ -38,6 +39,12 @@ class SimulatedNemesis:
         self._on_phase = phase
         self._random = random.Random(f"nemesis {schedule.seed}")
         self._conductor = Conductor(schedule)
+        for fault in schedule.faults:
+            if fault.kind not in CARRIERS:
+                raise UsageError(
+                    f"{fault.id}: {fault.kind} cannot be simulated",
+                    remedy="Take it out of the schedule, or run on hosts.",
+                )
         stage = Stage(world, knobs, self._random)
         self._carriers = {kind: carrier(stage) for kind, carrier in CARRIERS.items()}
 
