@@ -1,12 +1,12 @@
 """Faults as data: what goes wrong, to whom, from when to when.
 
-The model.  A `Fault` is a line of a schedule.  It names a kind of the catalogue (`KINDS`), its targets by a word
+The model.  A `Fault` is a line of a schedule.  It names a kind of the registry (`KINDS`), its targets by a word
 (`nemesis.targets`), for faults of the network a shape (`nemesis.grudges`), when it starts, how long it lasts, and the
 kind's own parameters.  It holds no host names: `resolve` makes a `Resolved` of it when it is due.
 
-A `Resolved` fault says exactly which servers and links it touches.  It goes into the history before anything is sent,
-it can be carried out by the injectors (`nemesis.orders`) or by the simulator's world, and its `effects` tell a checker,
-without knowledge of the kind, what the fault takes from whom:
+A `Resolved` fault says exactly which servers and links it touches.  It goes into the history before anything is sent.
+The injectors carry out its `orders`, the simulator's world carries out the same fault (`harness.simulator.carriers`),
+and its `effects` tell a checker, without knowledge of the kind, what the fault takes from whom:
 
     {"down": [hosts]}           the server does not run
     {"paused": [hosts]}         it runs, but executes nothing
@@ -20,6 +20,7 @@ The rules:
 2.  A kind may need an ability of the hosts (`Kind.needs`).  A schedule with a fault that a host cannot do is refused
     before the run, with the reason; it is never recorded as done.
 3.  Two faults may hold the same server or link.  What they take is given back when the last of them is over.
+4.  Everything that depends on the kind is in the kind's own file (`nemesis.kinds`).
 
 Example: at 12.5 s, for 3 s, the leader of that moment is cut off:
 
@@ -32,36 +33,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from nemesis import grudges, targets
+from nemesis.kinds.base import Effects, Fault, FaultError, Kind, Order, Param
+from nemesis.kinds.clock import Clock
+from nemesis.kinds.corrupt import Corrupt
+from nemesis.kinds.delay import Delay
+from nemesis.kinds.duplicate import Duplicate
+from nemesis.kinds.flap import Flap
+from nemesis.kinds.host_kill import HostKill
+from nemesis.kinds.kill import Kill
+from nemesis.kinds.loss import Loss
+from nemesis.kinds.partition import Partition
+from nemesis.kinds.pause import Pause
+from nemesis.kinds.rate import Rate
+from nemesis.kinds.reorder import Reorder
+from nemesis.kinds.slow import Slow
+from nemesis.kinds.stop import Stop
 from nemesis.targets import View
 
-Params = dict[str, Any]
+__all__ = ["KINDS", "Fault", "FaultError", "Kind", "Order", "Param", "Resolved", "check", "register", "resolve"]
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")  # it names things in the kernel's tables
 
-
-class FaultError(ValueError):
-    """A fault that makes no sense.  `field` is the field of `Fault` that is wrong."""
-
-    def __init__(self, field: str, what: str) -> None:
-        self.field = field
-        super().__init__(what)
+KINDS: dict[str, Kind] = {}
+"""The registry, in the order in which kinds were registered.  What a seed draws depends on the order."""
 
 
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One line of a schedule.  `at_s` is seconds since the schedule's beginning."""
+def register(kind: Kind) -> None:
+    """Add a kind.  Raises ValueError if its name is taken."""
+    if kind.name in KINDS:
+        raise ValueError(f"the kind {kind.name!r} is registered twice")
+    KINDS[kind.name] = kind
 
-    id: str
-    kind: str
-    at_s: float
-    for_s: float | None = None
-    targets: str = ""
-    shape: str = ""
-    params: Params = msgspec.field(default_factory=dict)
+
+for _kind in (Partition(), Flap(), Loss(), Rate(), Slow(), Delay(), Reorder(), Duplicate(), Corrupt(), Kill(), Stop(),
+              HostKill(), Pause(), Clock()):  # fmt: skip
+    register(_kind)
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -78,14 +89,13 @@ class Resolved(msgspec.Struct, frozen=True):
     grudge: dict[str, list[str]] = {}
 
     @property
-    def effects(self) -> list[dict[str, Any]]:
-        """What it takes from whom, as the module's docstring lists it."""
-        return KINDS[self.fault.kind].effects(self)
+    def kind(self) -> Kind:
+        return KINDS[self.fault.kind]
 
     @property
-    def runs_ordinarily(self) -> bool:
-        """Whether its servers' clocks run at true time's rate while it lasts (a jump does not change the rate)."""
-        return self.fault.kind != "clock" or self.fault.params["change"] == "jump"
+    def effects(self) -> Effects:
+        """What it takes from whom, as the module's docstring lists it."""
+        return self.kind.effects(self.hosts, self.grudge)
 
     def value(self, step: str) -> dict[str, Any]:
         """The value of the history op for `step`: "start" or "stop"."""
@@ -94,167 +104,16 @@ class Resolved(msgspec.Struct, frozen=True):
         value |= {"shape": self.fault.shape} if self.fault.shape else {}
         value |= {"grudge": self.grudge} if self.grudge else {}
         value |= self.fault.params
-        if self.fault.kind == "clock":
-            value["runs_ordinarily"] = self.runs_ordinarily
+        value |= self.kind.about(self.fault.params)
         return value | {"effects": self.effects if step == "start" else []}
 
+    def orders(self, addresses: Mapping[str, Sequence[str]]) -> dict[str, Order]:
+        """One request for each host that has to act.  `addresses` are all IP addresses of each host, as literals."""
+        return self.kind.orders(self.fault, self.hosts, self.grudge, addresses)
 
-# ---- the catalogue -------------------------------------------------------------------------------------------------
-
-
-class Param(NamedTuple):
-    """A parameter of a kind: its bounds (or its choices), its unit by its name, and what it is."""
-
-    doc: str
-    low: float = 0.0
-    high: float = 0.0
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-
-
-class Kind(NamedTuple):
-    """A kind of fault.
-
-    `needs` is the ability that each host must have for it (`nemesis.injector.abilities`), `shaped` whether it is one of
-    the network and takes a shape, `effects` computes what a resolved fault takes from whom.
-    """
-
-    name: str
-    doc: str
-    needs: str
-    shaped: bool
-    params: Mapping[str, Param]
-    effects: Callable[[Resolved], list[dict[str, Any]]]
-
-
-def _down(resolved: Resolved) -> list[dict[str, Any]]:
-    return [{"down": list(resolved.hosts)}]
-
-
-def _paused(resolved: Resolved) -> list[dict[str, Any]]:
-    return [{"paused": list(resolved.hosts)}]
-
-
-def _drops(resolved: Resolved) -> list[dict[str, Any]]:
-    return [{"drops": resolved.grudge}]
-
-
-def _degraded(resolved: Resolved) -> list[dict[str, Any]]:
-    return [{"degraded": resolved.grudge}]
-
-
-def _clock(resolved: Resolved) -> list[dict[str, Any]]:
-    return [{"clock": list(resolved.hosts)}]
-
-
-_PERCENT = Param("share of the packets", 0.01, 100)
-_DELAY_MS = Param("how much later each packet comes", 1, 60_000)
-
-JUMP, SKEW, STROBE, FREEZE = "jump", "skew", "strobe", "freeze"
-
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        Kind("partition", "Packets between servers vanish, by the shape of the grudge.", "nft", True, {}, _drops),
-        Kind(
-            "flap",
-            "A partition that comes and goes on the host's own timer; a checker trusts its links in neither state.",
-            "nft",
-            True,
-            {
-                "cut_ms": Param("how long the links are cut each time", 10, 60_000),
-                "whole_ms": Param("how long they are whole in between", 10, 60_000),
-            },
-            _degraded,
-        ),
-        Kind(
-            "loss",
-            "A random share of the packets of the links vanishes.",
-            "nft",
-            True,
-            {"percent": _PERCENT},
-            _degraded,
-        ),
-        Kind(
-            "rate",
-            "The links carry only so many bytes a second; what is over that vanishes.",
-            "nft",
-            True,
-            {"bytes_per_s": Param("what one direction of a link carries", 100, 1e9)},
-            _degraded,
-        ),
-        Kind(
-            "slow",
-            "Packets of the links queue at their sender, and come late, at so many bytes a second.",
-            "tbf",
-            True,
-            {"bytes_per_s": Param("what one direction of a link carries", 100, 1e9)},
-            _degraded,
-        ),
-        Kind(
-            "delay",
-            "Packets of the links come late, by the delay and up to the jitter more or less.",
-            "netem",
-            True,
-            {"delay_ms": _DELAY_MS, "jitter_ms": Param("how much the delay varies", 0, 60_000, optional=True)},
-            _degraded,
-        ),
-        Kind(
-            "reorder",
-            "A random share of the packets overtakes the others, which are delayed.",
-            "netem",
-            True,
-            {"percent": _PERCENT, "delay_ms": _DELAY_MS},
-            _degraded,
-        ),
-        Kind(
-            "duplicate", "A random share of the packets comes twice.", "netem", True, {"percent": _PERCENT}, _degraded
-        ),
-        Kind(
-            "corrupt",
-            "A random share of the packets has a bit flipped.",
-            "netem",
-            True,
-            {"percent": _PERCENT},
-            _degraded,
-        ),
-        Kind("kill", "The server is killed (SIGKILL) and started again at the end.", "", False, {}, _down),
-        Kind("stop", "The server is stopped gracefully (SIGTERM) and started again at the end.", "", False, {}, _down),
-        Kind(
-            "host-kill",
-            "The host dies: its packets vanish without a reset, then its server is killed; started again at the end.",
-            "nft",
-            False,
-            {},
-            _down,
-        ),
-        Kind(
-            "pause",
-            "The server is stopped where it is (SIGSTOP), or, if it is down, as soon as it starts; it continues at the "
-            "end.",
-            "",
-            False,
-            {},
-            _paused,
-        ),
-        Kind(
-            "clock",
-            "The server's own clock, wall and monotonic, jumps ahead, runs at another rate, strobes (stands still and "
-            "leaps, in turn) or freezes; the host's clock is not touched.",
-            "faketime",
-            False,
-            {
-                "change": Param("what happens to it", choices=(JUMP, SKEW, STROBE, FREEZE)),
-                "offset_ms": Param("jump: how far ahead", 1, 86_400_000, optional=True),
-                "rate": Param("skew: its seconds to a true second", 0.5, 10, optional=True),
-                "period_ms": Param("strobe: how long it stands still before it leaps", 10, 10_000, optional=True),
-            },
-            _clock,
-        ),
-    )
-}
-
-_OF_CHANGE = {JUMP: "offset_ms", SKEW: "rate", STROBE: "period_ms", FREEZE: ""}
+    def undo(self, addresses: Mapping[str, Sequence[str]]) -> dict[str, Order]:
+        """The requests that take the fault back, to the same hosts."""
+        return {host: {"do": "undo", "fault": self.fault.id} for host in self.orders(addresses)}
 
 
 def check(fault: Fault) -> None:
@@ -272,7 +131,7 @@ def check(fault: Fault) -> None:
         raise FaultError("targets", f"there is no target {fault.targets!r}; there are: {', '.join(targets.WORDS)}")
     if kind.shaped and fault.shape not in grudges.SHAPES:
         raise FaultError("shape", f"{fault.kind} needs a shape: {', '.join(grudges.SHAPES)}")
-    if kind.shaped and not fault.targets and fault.shape in ("isolate", "split", "deaf", "mute"):
+    if kind.shaped and not fault.targets and fault.shape in grudges.AIMED:
         raise FaultError("targets", f"the shape {fault.shape} needs targets: {', '.join(targets.WORDS)}")
     if not kind.shaped and fault.shape:
         raise FaultError("shape", f"{fault.kind} takes no shape")
@@ -295,13 +154,7 @@ def _check_params(fault: Fault, kind: Kind) -> None:
     for name, param in kind.params.items():
         if name not in fault.params and not param.optional:
             raise FaultError("params", f"{fault.kind} needs {name} ({param.doc})")
-    if fault.kind == "clock":
-        needed = _OF_CHANGE[fault.params["change"]]
-        extra = set(fault.params) - {"change", needed}
-        if extra:
-            raise FaultError("params", f"a {fault.params['change']} of a clock has no {sorted(extra)[0]}")
-        if needed and needed not in fault.params:
-            raise FaultError("params", f"a {fault.params['change']} of a clock needs {needed}")
+    kind.check_params(fault)
 
 
 def resolve(fault: Fault, view: View, seed: int) -> Resolved:
@@ -334,9 +187,8 @@ def catalogue() -> str:
         "|---|---|---|---|---|",
     ]
     for kind in KINDS.values():
-        effects = kind.effects.__name__.lstrip("_")
         params = "; ".join(f"`{name}`: {_bounds(param)}" for name, param in kind.params.items())
-        lines.append(f"| `{kind.name}` | {kind.doc} | {kind.needs or '-'} | {effects} | {params or '-'} |")
+        lines.append(f"| `{kind.name}` | {kind.doc} | {kind.needs or '-'} | {kind.effect} | {params or '-'} |")
     lines += ["", "## Targets", "", "| word | whom |", "|---|---|"]
     lines += [f"| `{word}` | {_first_line(choice)} |" for word, choice in targets.WORDS.items()]
     lines += ["", "## Shapes", "", "| shape | which links |", "|---|---|"]

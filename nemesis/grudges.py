@@ -189,6 +189,9 @@ SHAPES: dict[str, Shape] = {
     "shatter": shatter,
 }
 
+AIMED = ("isolate", "split", "deaf", "mute")
+"""Shapes that mean nothing without targets; the others draw what they need."""
+
 
 def _pair(servers: Sequence[str], chosen: Sequence[str], rng: random.Random) -> tuple[str, str]:
     server = chosen[0] if chosen else rng.choice(list(servers))

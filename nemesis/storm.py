@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
-from nemesis.faults import FREEZE, JUMP, KINDS, SKEW, STROBE, Fault
+from nemesis.faults import KINDS
+from nemesis.kinds.base import Card, Fault, Params
 from nemesis.schedule import Schedule, ScheduleError
 
 NFT, TBF, FAKETIME, NETEM = "nft", "tbf", "faketime", "netem"
@@ -37,89 +37,28 @@ MIN_DURATION_S = 20.0
 FAULTS_A_MINUTE = 18
 
 
-class Card(NamedTuple):
-    """A fault without its times.  The length is a share (low, high) of what the bout has for faults."""
-
-    kind: str
-    targets: str
-    shape: str = ""
-    low: float = 0.5
-    high: float = 1.0
-    change: str = ""
-
-
-# Faults that surely cost the leader its throne, if they last longer than detect_s.
-THRONE = (
-    Card("kill", "leader"),
-    Card("stop", "leader"),
-    Card("host-kill", "leader"),
-    Card("pause", "leader"),
-    Card("partition", "leader", "isolate"),
-    Card("partition", "majority-without-leader", "split"),
-    Card("kill", "majority-with-leader"),
-    Card("clock", "leader", change=FREEZE),
-)
-
-# Anything else.
-OTHERS = (
-    Card("partition", "", "halves"),
-    Card("partition", "", "majorities-ring"),
-    Card("partition", "leader", "bridge"),
-    Card("partition", "random", "bridge"),
-    Card("partition", "leader", "one-way"),
-    Card("partition", "leader", "deaf"),
-    Card("partition", "leader", "mute"),
-    Card("partition", "follower", "isolate"),
-    Card("partition", "majority-with-leader", "split"),
-    Card("partition", "", "shatter", 0.2, 0.6),
-    Card("flap", "leader", "link"),
-    Card("flap", "follower", "isolate"),
-    Card("flap", "leader", "isolate"),
-    Card("loss", "", "shatter"),
-    Card("loss", "leader", "isolate"),
-    Card("rate", "", "shatter"),
-    Card("rate", "leader", "isolate"),
-    Card("slow", "", "shatter"),
-    Card("slow", "leader", "isolate"),
-    Card("delay", "", "shatter"),
-    Card("delay", "leader", "isolate"),
-    Card("reorder", "", "shatter"),
-    Card("duplicate", "", "shatter"),
-    Card("corrupt", "random", "isolate"),
-    Card("kill", "follower", low=0.1),
-    Card("kill", "previous-leader", low=0.1),
-    Card("kill", "elected", low=0.1),
-    Card("kill", "all", low=0.1, high=0.4),
-    Card("stop", "follower", low=0.1),
-    Card("host-kill", "previous-leader"),
-    Card("host-kill", "follower"),
-    Card("pause", "random", low=0.02, high=0.3),
-    Card("pause", "elected", low=0.02, high=0.3),
-    Card("pause", "previous-leader"),
-    Card("pause", "followers"),
-    Card("pause", "minority"),
-    Card("pause", "all", low=0.05, high=0.5),
-    Card("clock", "leader", change=JUMP),
-    Card("clock", "followers", change=JUMP),
-    Card("clock", "leader", change=SKEW),
-    Card("clock", "minority", change=SKEW),
-    Card("clock", "random", change=STROBE),
-    Card("clock", "follower", change=FREEZE),
-)
-
 # What one server may suffer for several bouts.
-LASTING = ("kill", "stop", "host-kill", "pause", "partition")
 ONE_SERVER = ("leader", "elected", "previous-leader", "follower", "random")
 LASTING_BOUTS_MAX = 3
 
-# Clean enough to leave a core that is owed a leader.
-FOR_GOOD = (
-    Card("kill", ""),
-    Card("host-kill", ""),
-    Card("pause", ""),
-    Card("stop", ""),
-    Card("partition", "", "isolate"),
-)
+
+def deposing() -> list[Card]:
+    """The cards of all kinds that surely depose the leader, if they last longer than `detect_s`."""
+    return _in_order(card for kind in KINDS.values() for card in kind.deposing)
+
+
+def others() -> list[Card]:
+    """The cards of all kinds that may hit anybody."""
+    return _in_order(card for kind in KINDS.values() for card in kind.others)
+
+
+def for_good() -> list[Card]:
+    """The cards of all kinds that separate a server so cleanly that the majority without it is owed a leader."""
+    return _in_order(card for kind in KINDS.values() for card in kind.for_good)
+
+
+def _in_order(cards: Iterable[Card]) -> list[Card]:
+    return sorted(cards, key=lambda card: card.place)
 
 
 def draw(
@@ -158,14 +97,14 @@ def draw(
     able = [name for name, kind in KINDS.items() if kind.needs in ("", *abilities) and (not kinds or name in kinds)]
     rng = random.Random(f"storm {seed} {servers} {duration_s} {detect_s} {settle_s} {act} {able}")
     longer = random.Random(f"lasting {seed} {servers}")
-    throne, others = _Deck(rng, THRONE, able), _Deck(rng, OTHERS, able)
+    first_deck, deck = _Deck(rng, deposing(), able), _Deck(rng, others(), able)
     bout_s = (core_at - calm) / bouts  # what is left over goes to the gaps
     drawn: list[Fault] = []
     usual = max(2, round(FAULTS_A_MINUTE * duration_s / 60 / bouts) - 1)  # beside the one that the throne gets
     for begins in (calm + bout_s * index for index in range(bouts)):
         first, rest = (
-            throne.deal() or others.deal(),
-            [others.deal() for _ in range(usual + rng.choice((-1, 0, 0, 0, 1)))],
+            first_deck.deal() or deck.deal(),
+            [deck.deal() for _ in range(usual + rng.choice((-1, 0, 0, 0, 1)))],
         )
         if first is not None:
             drawn.append(_timed(rng, first, begins + rng.uniform(0, 0.3), fault_s, least_s=1.2 * detect_s))
@@ -248,7 +187,7 @@ def _lasting(
     rng: random.Random, fault: Fault, begins: float, bout_s: float, fault_s: float, core_at_s: float, chance: float
 ) -> Fault:
     """The fault, or a longer one that is over while the faults of a later bout are in force."""
-    alone = fault.kind in LASTING and fault.targets in ONE_SERVER and fault.shape in ("", "isolate")
+    alone = KINDS[fault.kind].outlasts and fault.targets in ONE_SERVER and fault.shape in ("", "isolate")
     if not alone or rng.random() >= chance:
         return fault
     over = begins + rng.randint(1, LASTING_BOUTS_MAX) * bout_s + rng.uniform(0, fault_s)
@@ -257,32 +196,19 @@ def _lasting(
     return msgspec.structs.replace(fault, for_s=round(over - fault.at_s, 3))
 
 
-def _params(rng: random.Random, card: Card) -> dict[str, Any]:
-    """The kind's own parameters, drawn on a scale that is logarithmic where a factor is what matters."""
-    drawn: dict[str, dict[str, Any]] = {
-        JUMP: {"change": JUMP, "offset_ms": _log(rng, 500, 60_000)},
-        SKEW: {"change": SKEW, "rate": rng.choice((0.5, 0.7, 0.9, 1.2, 2.0, 4.0))},
-        STROBE: {"change": STROBE, "period_ms": _log(rng, 50, 800)},
-        FREEZE: {"change": FREEZE},
-        "flap": {"cut_ms": _log(rng, 50, 800), "whole_ms": _log(rng, 50, 800)},
-        "loss": {"percent": rng.choice((2, 5, 10, 20, 40))},
-        "rate": {"bytes_per_s": _log(rng, 1_000, 50_000)},
-        "slow": {"bytes_per_s": _log(rng, 300, 20_000)},
-        "delay": {"delay_ms": _log(rng, 5, 500), "jitter_ms": _log(rng, 1, 100)},
-        "reorder": {"percent": rng.choice((5, 20, 50)), "delay_ms": _log(rng, 5, 100)},
-        "duplicate": {"percent": rng.choice((5, 20, 50))},
-        "corrupt": {"percent": rng.choice((1, 5, 20))},
-    }
-    return drawn.get(card.change or card.kind, {})
+def _params(rng: random.Random, card: Card) -> Params:
+    """The parameters of the card's kind.
 
-
-def _log(rng: random.Random, low: float, high: float) -> int:
-    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+    Every kind draws, and only the card's own kind is heard: so the rest of the storm does not depend on which card was
+    dealt.  Kinds of servers draw first; seeds depend on it.
+    """
+    in_turn = sorted(KINDS.values(), key=lambda kind: kind.shaped)
+    return {kind.name: kind.draw(rng, card.variant) for kind in in_turn}[card.kind]
 
 
 def _for_good(rng: random.Random, able: Collection[str], spared: int, core_at_s: float) -> list[Fault]:
     """The leader and, where more may be spared, others; half a second before the storm is over."""
-    cards = [card for card in FOR_GOOD if card.kind in able]
+    cards = [card for card in for_good() if card.kind in able]
     if not cards or not spared:
         return []
     words = ["leader", *["follower"] * (spared - 1)][: rng.randint(max(1, spared - 1), spared)]

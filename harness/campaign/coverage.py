@@ -258,7 +258,7 @@ class _Reading:
         _count(self.found.faults, op.f, SUBSTITUTE if word[1] else word[0] or LINKS)
         for state in states:
             _count(self.found.victims, op.f, state)
-        if side and op.f in ("partition", "flap"):
+        if side and _cuts(op.f):
             _count(self.found.partitions, str(raw.get("shape")), side)
 
     # ---- the ensemble ----------------------------------------------------------------------------------------------
@@ -359,18 +359,23 @@ def links(servers: Iterable[str], drops: Collection[tuple[str, str]]) -> str:
 
 def reachable(kinds: Collection[str]) -> tuple[Table, Table, list[str]]:
     """What a storm of these kinds may reach: faults by word, victims by state, shapes of partitions; all counted 0."""
-    cards = [card for card in (*storm.THRONE, *storm.OTHERS) if card.kind in kinds]
+    cards = [card for card in (*storm.deposing(), *storm.others()) if card.kind in kinds]
     faults: Table = {}
     for card in cards:
         faults.setdefault(card.kind, {})[card.targets or LINKS] = 0
-    for card in storm.FOR_GOOD:
+    for card in storm.for_good():
         if card.kind in kinds:
             faults.setdefault(card.kind, {}).update({"leader": 0, "follower": 0})
     order = [*WORDS, LINKS]
     faults = {kind: {word: 0 for word in order if word in faults[kind]} for kind in KINDS if kind in faults}
     victims = {kind: dict.fromkeys(VICTIMS, 0) for kind in faults}
-    shapes = list(dict.fromkeys(card.shape for card in cards if card.kind in ("partition", "flap")))
+    shapes = list(dict.fromkeys(card.shape for card in cards if _cuts(card.kind)))
     return faults, victims, shapes
+
+
+def _cuts(kind: str) -> bool:
+    """Whether faults of this kind part the servers into sides."""
+    return kind in KINDS and KINDS[kind].look == "cut"
 
 
 def never(found: Coverage, kinds: Collection[str]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 A host is *usable* when a run can be carried out on it at all: SSH, root, Python.  What it lacks beyond that rules out
 some kinds of fault, which are refused at plan time with the reason that was found here
 (`Schedule.refusals(abilities(reports))`).
-Everything is tried out on the host (`hosts_probe.py`), nothing is inferred from a version.
+Everything is tried out on the host, by the injector's own `nemesis.injector.abilities`, whose source is sent there.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from harness import HostError, UsageError
 from harness.hosts.ssh.connect import SESSIONS_MAX
 from harness.hosts.ssh.remote import Remote
 from nemesis.faults import KINDS
+from nemesis.injector import abilities as probe
 
 PYTHON_MIN = (3, 9)
 DISK_FREE_MIN_BYTES = 1 << 30
 CLOCK_OFFSET_MAX_NS = 1_000_000_000
 STATE_DIRECTORY = "/var/lib/onethrone"
 
-_PROBE = Path(__file__).with_name("probe.py")
+_PROBE = Path(probe.__file__)
 _PROBE_DEADLINE_S = 90.0
 _CLOCK_EXCHANGES = 15
 _CLOCK_SERVER = "import sys, time\nfor line in iter(sys.stdin.readline, ''):\n  print(time.time_ns(), flush=True)"

@@ -11,29 +11,14 @@ from typing import Any
 
 from checker.history import Op
 from harness.report.columns import compact, mapping, stat, texts, visible
+from nemesis.faults import KINDS
 
 _KNOWN = {"fault", "step", "hosts", "effects", "evidence", "began", "done", "time", "grudge", "links", "in_place_ms"}
-
-GROUPS = {
-    "partition": "cut",
-    "flap": "cut",
-    "kill": "down",
-    "stop": "down",
-    "host-kill": "down",
-    "pause": "paused",
-    "clock": "clock",
-    "loss": "poor",
-    "rate": "poor",
-    "delay": "poor",
-    "reorder": "poor",
-    "duplicate": "poor",
-    "corrupt": "poor",
-}
-"""How a kind of fault is drawn.  A kind that is not named here is drawn by its effects."""
 
 LINKS_TOLD_MAX = 5
 """More hosts that do not hear are counted, not named."""
 
+# How a kind that is not known here is drawn: by what the history says that it takes.
 _EFFECTS = {"down": "down", "paused": "paused", "drops": "cut", "degraded": "poor", "clock": "clock"}
 
 
@@ -63,8 +48,8 @@ class FaultRow:
     @property
     def group(self) -> str:
         """cut, down, paused, clock, poor or other."""
-        if self.kind in GROUPS:
-            return GROUPS[self.kind]
+        if self.kind in KINDS:
+            return KINDS[self.kind].look
         named = [_EFFECTS[name] for effect in self.effects for name in effect if name in _EFFECTS]
         return named[0] if named else "other"
 

@@ -1,21 +1,8 @@
-"""The nemesis at work: a schedule carried out at its times, each fault written to the history before it is sent.
+"""Drives the conductor (`nemesis.conductor`) on hosts: its times, its threads, and what it writes.
 
-The model.  The conductor walks the schedule's steps.  A fault that is due is resolved to servers with what is known of
-the ensemble at that instant, written as `invoke`, sent to all hosts that have to act, and written again as
-
-    ok      every host has read back that it is in effect, with what it read as the evidence
-    fail    no host did it, so it did not happen
-    info    some did, or nobody knows; whatever was done of it is undone at once
-
-and in the same way when it is over.  The rules:
-
-1.  Nothing is sent that is not in the history.
-2.  A fault that did not come into effect everywhere is no fault: its halves are undone, and it counts for nothing.
-3.  A step that takes long (a graceful stop, a host that does not answer) holds up no other: steps run on a few threads
-    of a pool that is as large at the end of the night as at its beginning.  A fault's stop waits for its own start.
-4.  Whatever is in force when the conductor ends is taken back, in whatever way it ends.
-
-A server hit by two faults at once is given back when the last of them is over; the injector sees to that.
+The conductor's calls and the ops that follow from them are made under one lock, so that the history's order is the
+order of the conductor's decisions.  Orders are sent by the threads of a pool that is as large at the end of the night
+as at its beginning; a host that does not answer occupies one of them until the deadline.
 """
 
 from __future__ import annotations
@@ -25,16 +12,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from harness.hosts.injector_client import Answer
 from harness.results.recorder import Recorder
 from harness.runs.observer import Observer
 from harness.watch.progress import Progress
 from harness.watch.scene import PHASES
-from nemesis.faults import Fault, Resolved, resolve
-from nemesis.orders import Order, orders, undo
+from nemesis.conductor import START, STOP, Conductor, Due, HostAnswer, Note, Retry, Send, ToDo
+from nemesis.faults import Order, Resolved
 from nemesis.schedule import Schedule
+from nemesis.targets import View
 
 LOG = logging.getLogger("onethrone.nemesis")
 
@@ -42,15 +30,11 @@ STEPS_AT_ONCE = 6
 STEP_DEADLINE_S = 20.0
 """For a step on all of its hosts; a graceful stop that takes longer becomes a kill on the host before that."""
 
-UNDO_TRIES, UNDO_AGAIN_S = 3, 2.0
-"""A fault that is not surely over would leave its servers in doubt for the rest of the run: it is taken back again."""
-
-
 SendAll = Callable[[Mapping[str, Order], float], Mapping[str, Answer]]
 """Sends each host its order, all at once, and returns within the deadline (s) what each answered."""
 
 
-class Conductor:
+class ConductorOnHosts:
     """Carries one schedule out.  `run` returns when it is over, or when the history can no longer be written."""
 
     def __init__(
@@ -62,139 +46,112 @@ class Conductor:
         observer: Observer,
         progress: Progress,
     ) -> None:
-        self._schedule = schedule
+        self._conductor = Conductor(schedule)
         self._send_all = send_all
         self._addresses = addresses
         self._record = record
         self._observer = observer
         self._progress = progress
         self._lock = threading.Lock()
-        self._begun: dict[str, Future[Resolved | None]] = {}
-        self._broken: dict[str, tuple[str, ...]] = {}
-        """By fault for good: the servers that it holds."""
         self.errors: list[str] = []
         """What the harness itself failed at; a fault that a host refused is in the history, not here."""
 
     def run(self) -> None:
-        """Walk through the phases and steps at their times, then take back what is left."""
+        """Walk through the timeline, then take back what is left."""
         started = time.monotonic()
-        timeline: list[tuple[float, str | tuple[str, Fault]]] = [
-            *((at_s, name) for at_s, name in self._schedule.phases()),
-            *((step.at_s, (step.step, step.fault)) for step in self._schedule.steps()),
-        ]
-        # At one time: first what ends, then the phase, then what begins.
-        timeline.sort(key=lambda entry: (entry[0], _order(entry[1])))
         with ThreadPoolExecutor(STEPS_AT_ONCE, thread_name_prefix="nemesis") as pool:
             try:
-                for at_s, what in timeline:
-                    if self._record.failed.wait(max(0.0, started + at_s - time.monotonic())):
+                for due in self._conductor.timeline():
+                    if self._record.failed.wait(max(0.0, started + due.at_s - time.monotonic())):
                         break
-                    if isinstance(what, str):
-                        self._phase(what)
-                    else:
-                        self._step(pool, *what)
+                    self._due(pool, due)
             finally:
-                self._take_everything_back(pool)
+                with self._noted("the end"):
+                    self._begin(pool, self._decided(self._conductor.take_back))
 
-    def _phase(self, name: str) -> None:
-        self._record.note("controller", "info", "phase", {"phase": name})
-        self._progress.say(PHASES.get(name, name))
+    def _due(self, pool: ThreadPoolExecutor, due: Due) -> None:
+        with contextlib.nullcontext() if due.fault is None else self._noted(f"{due.fault.id} {due.fault.kind}"):
+            self._begin(pool, self._decided(lambda: self._conductor.due(due, self._view())))
 
-    def _step(self, pool: ThreadPoolExecutor, step: str, fault: Fault) -> None:
-        if step == "start":
-            self._begun[fault.id] = pool.submit(self._start, fault)
-        elif fault.id in self._begun:
-            pool.submit(self._end, fault, self._begun.pop(fault.id))
+    def _view(self) -> View:
+        return self._observer.view(self._conductor.broken)
 
-    def _take_everything_back(self, pool: ThreadPoolExecutor) -> None:
-        for fault in self._schedule.faults:
-            if fault.id in self._begun:
-                pool.submit(self._end, fault, self._begun.pop(fault.id))
+    def _begin(self, pool: ThreadPoolExecutor, steps: list[Send | Retry]) -> None:
+        for step in steps:
+            pool.submit(self._carry_out, step)
 
-    # ---- one fault -----------------------------------------------------------------------------------------------
+    def _decided(self, decide: Callable[[], ToDo]) -> list[Send | Retry]:
+        """The steps that the conductor decided on.  Its notes are in the history when this returns."""
+        with self._lock:
+            todo = decide()
+            notes = [what for what in todo if isinstance(what, Note)]
+            for note in notes:
+                self._record.note(note.process, note.type, note.f, note.value, error=note.error)
+        for words in filter(None, map(_words, notes)):
+            self._progress.say(words)
+        return [what for what in todo if not isinstance(what, Note)]
 
-    def _start(self, fault: Fault) -> Resolved | None:
-        """What is in force afterwards; None when nothing is."""
-        with self._noted(fault):
-            return self._inject(fault)
-        return None
+    def _carry_out(self, step: Send | Retry) -> None:
+        """In a thread: the step, and the ones that follow from the answers to it."""
+        fault = step.resolved.fault
+        steps = [step]
+        with self._noted(f"{fault.id} {fault.kind}"):
+            while steps:
+                step = steps.pop(0)
+                if isinstance(step, Send):
+                    steps += self._decided(self._sent(step))
+                elif self._record.failed.wait(step.after_s):
+                    return
+                else:
+                    steps += self._decided(lambda: self._conductor.again(fault.id))
 
-    def _end(self, fault: Fault, begun: Future[Resolved | None]) -> None:
-        with self._noted(fault):
-            resolved = begun.result(2 * STEP_DEADLINE_S)
-            if resolved is not None:
-                self._undo(resolved)
-                self._progress.say(f"{fault.id} {fault.kind} is over")
-            with self._lock:
-                self._broken.pop(fault.id, None)
+    def _sent(self, send: Send) -> Callable[[], ToDo]:
+        """Sends, and returns how to ask the conductor what to do about the answers."""
+        resolved, origin_ns = send.resolved, self._record.origin_ns
+        orders = resolved.orders(self._addresses) if send.step == START else resolved.undo(self._addresses)
+        asked_ns = time.monotonic_ns()
+        try:
+            answers = self._send_all(orders, STEP_DEADLINE_S)
+        except Exception as error:  # the hosts may have done it: the conductor undoes what nobody knows of
+            LOG.exception("%s", resolved.fault.id)
+            self._failed(f"{resolved.fault.id} {resolved.fault.kind}", error)
+            answers = {host: Answer(ok=False, error="the harness failed to send", unknown=True) for host in orders}
+        took_ms = (time.monotonic_ns() - asked_ns) / 1e6
+        found = {
+            host: HostAnswer(answer.ok, answer.verified, answer.error, answer.unknown, answer.began_ns - origin_ns)
+            for host, answer in answers.items()
+        }
+        return lambda: self._conductor.answered(resolved.fault.id, found, took_ms)
 
     @contextlib.contextmanager
-    def _noted(self, fault: Fault) -> Iterator[None]:
+    def _noted(self, what: str) -> Iterator[None]:
         """A step that raises must not vanish in its thread: the run is incomplete then, and says why."""
         try:
             yield
         except Exception as error:
-            LOG.exception("%s %s", fault.id, fault.kind)
-            self.errors.append(f"{fault.id} {fault.kind}: {type(error).__name__}: {error}")
+            LOG.exception("%s", what)
+            self._failed(what, error)
 
-    def _inject(self, fault: Fault) -> Resolved | None:
-        with self._lock:
-            broken = [server for held in self._broken.values() for server in held]
-            resolved = resolve(fault, self._observer.view(broken), self._schedule.seed)
-            if fault.for_s is None:
-                self._broken[fault.id] = resolved.targets or resolved.hosts
-        value = resolved.value("start")
-        self._record.note("nemesis", "invoke", fault.kind, value)
-        if not resolved.hosts:
-            self._record.note("nemesis", "fail", fault.kind, value, error=f"nobody to hit: {resolved.reason}")
-            self._progress.say(f"{fault.id} {fault.kind}: nobody to hit ({resolved.reason})")
-            return None
-        asked_ns = time.monotonic_ns()
-        answers = self._send_all(orders(resolved, self._addresses), STEP_DEADLINE_S)
-        in_place_ms = (time.monotonic_ns() - asked_ns) / 1e6
-        if all(answer.ok for answer in answers.values()):
-            origin_ns = self._record.origin_ns
-            value |= {
-                "evidence": {host: answer.verified for host, answer in answers.items()},
-                "began": {host: answer.began_ns - origin_ns for host, answer in answers.items()},
-                "in_place_ms": round(in_place_ms, 3),
-            }
-            self._record.note("nemesis", "ok", fault.kind, value)
-            self._progress.say(f"{fault.id} {_in_words(resolved)}  [verified in {in_place_ms:.0f} ms]")
-            return resolved
-        error = "; ".join(f"{host}: {answer.error}" for host, answer in answers.items() if not answer.ok)
-        nothing = not any(answer.ok or answer.unknown for answer in answers.values())
-        self._record.note("nemesis", "fail" if nothing else "info", fault.kind, value, error=error)
-        self._progress.say(f"{fault.id} {_in_words(resolved)}: not in effect: {error}")
-        if nothing:
-            return None
-        self._undo(resolved)
-        return None
-
-    def _undo(self, resolved: Resolved) -> None:
-        for tries_left in reversed(range(UNDO_TRIES)):
-            failed = self._try_to_undo(resolved)
-            if not failed:
-                return
-            self._progress.say(f"{resolved.fault.id} {resolved.fault.kind}: not surely over: {failed}")
-            if not tries_left or self._record.failed.wait(UNDO_AGAIN_S):
-                return
-
-    def _try_to_undo(self, resolved: Resolved) -> str:
-        """Why it is not surely over; empty when it is."""
-        kind, value = resolved.fault.kind, resolved.value("stop")
-        self._record.note("nemesis", "invoke", kind, value)
-        answers = self._send_all(undo(resolved, self._addresses), STEP_DEADLINE_S)
-        failed = "; ".join(f"{host}: {answer.error}" for host, answer in answers.items() if not answer.ok)
-        value |= {"evidence": {host: answer.verified for host, answer in answers.items() if answer.ok}}
-        self._record.note("nemesis", "info" if failed else "ok", kind, value, error=failed or None)
-        return failed
+    def _failed(self, what: str, error: Exception) -> None:
+        self.errors.append(f"{what}: {type(error).__name__}: {error}")
 
 
-def _order(what: str | tuple[str, Fault]) -> int:
-    if isinstance(what, str):
-        return 1
-    return 0 if what[0] == "stop" else 2
+def _words(note: Note) -> str:
+    """The note for the progress on the terminal; "" where there is nothing to say."""
+    resolved, step = note.resolved, note.value.get("step")
+    if resolved is None:
+        name = str(note.value["phase"])
+        return PHASES.get(name, name)
+    short = f"{resolved.fault.id} {resolved.fault.kind}"
+    if note.type == "invoke":
+        return ""
+    if step == STOP:
+        return f"{short} is over" if note.type == "ok" else f"{short}: not surely over: {note.error}"
+    if note.type == "ok":
+        return f"{resolved.fault.id} {_in_words(resolved)}  [verified in {note.value['in_place_ms']:.0f} ms]"
+    if not resolved.hosts:
+        return f"{short}: {note.error}"
+    return f"{resolved.fault.id} {_in_words(resolved)}: not in effect: {note.error}"
 
 
 def _in_words(resolved: Resolved) -> str:

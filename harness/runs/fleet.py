@@ -23,7 +23,7 @@ from harness.plan.schema import Plan
 from harness.results.recorder import Recorder
 from harness.runs.observer import Observer
 from harness.systems import base
-from nemesis.orders import Order
+from nemesis.faults import Order
 
 LOG = logging.getLogger("onethrone.fleet")
 

@@ -46,7 +46,7 @@ from harness.results import verdict_file
 from harness.results.folder import RunFolder
 from harness.results.recorder import Recorder
 from harness.results.rerun import rerun_command
-from harness.runs.conductor import Conductor
+from harness.runs.conductor import ConductorOnHosts
 from harness.runs.fleet import Fleet
 from harness.runs.observer import Observer
 from harness.systems import base
@@ -218,7 +218,7 @@ class _HostsRun:
                     remedy=f"Look at the servers' logs in {self.folder.path}; [time] start_s gives them longer.",
                 )
             workload.start()
-            conductor = Conductor(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
+            conductor = ConductorOnHosts(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
             conductor.run()
             reason = "; ".join(map(_first_line, [*conductor.errors, *fleet.errors, *workload.errors]))
             if record.failure:

@@ -13,12 +13,11 @@ from typing import Any
 from checker.history import Op, ordered
 from checker.promises.base import Violation
 from checker.verdict import Verdict
+from nemesis.faults import KINDS
+from nemesis.wording import listed
 
 TOLD_MAX = 40
 """A longer story is told by its beginning and its end."""
-
-_DONE = {"kill": "is killed", "stop": "is stopped", "host-kill": "dies with its host", "pause": "is paused"}
-_UNDONE = {"kill": "is started again", "stop": "is started again", "host-kill": "is started again", "pause": "goes on"}
 
 
 def story(ops: Iterable[Op], verdict: Verdict, promise: str) -> str:
@@ -61,43 +60,9 @@ def _throne(op: Op, value: Mapping[str, Any], leads: dict[str, int]) -> list[str
     return [] if epoch is None or op.f == "stopped" else [f"{host} leads epoch {epoch} no more"]
 
 
-def _fault(kind: str, value: Mapping[str, Any]) -> str:
+def _fault(name: str, value: Mapping[str, Any]) -> str:
     hosts, begins = [str(host) for host in value.get("hosts") or ()], value.get("step") == "start"
-    grudge = value.get("grudge")
-    if isinstance(grudge, dict):
-        what = _links(grudge)
-        if kind == "partition":
-            return f"{what} cut" if begins else f"{what} whole again"
-        return f"{what} disturbed ({kind})" if begins else f"{what} calm again"
-    who = listed(hosts)
-    many = len(hosts) > 1
-    if kind in _DONE:
-        words = _DONE[kind] if begins else _UNDONE[kind]
-        if many:
-            words = words.replace("is ", "are ", 1).replace("dies with its host", "die with their hosts")
-            words = words.replace("goes on", "go on")
-        return f"{who} {words}"
-    clock = f"{who}'s clock{'s' if many else ''}"
-    change = value.get("change", kind)
-    return f"{clock} {'are' if many else 'is'} bent ({change})" if begins else f"{clock} {'run' if many else 'runs'} on"
-
-
-def _links(grudge: Mapping[str, Any]) -> str:
-    """The links of a grudge: by the server that is alone, if there is one."""
-    edges = {(a, str(b)) for a, others in grudge.items() for b in others}
-    names = sorted({name for edge in edges for name in edge})
-    for one in names:
-        others = [name for name in names if name != one]
-        if all(one in edge for edge in edges):
-            if edges == {(one, b) for b in others} | {(b, one) for b in others}:
-                return f"the links between {one} and {listed(others)} are"
-            if edges == {(one, b) for b in others}:
-                return f"the links from {listed(others)} to {one} are"
-            if edges == {(b, one) for b in others}:
-                return f"the links from {one} to {listed(others)} are"
-    return f"{len(edges)} links between {listed(names)} are"
-
-
-def listed(names: list[str]) -> str:
-    """n1, n2 and n3."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "nobody"
+    kind = KINDS.get(name)
+    if kind is None:  # the history is of a program with other kinds
+        return f"{name} of {listed(hosts)} {'begins' if begins else 'is over'}"
+    return kind.tell(begins, hosts, value)

@@ -1,7 +1,8 @@
 """What is smaller than a schedule: the order, and the steps down from one.
 
-Each step gives schedules that keep the rules of `nemesis.schedule`, or None where that cannot be.  A simple kind, shape
-or target stands early in its list; whatever is in no list is the least simple.
+Each step gives schedules that keep the rules of `nemesis.schedule`, or None where that cannot be.  A kind says itself
+how simple it is (`Kind.simplicity`).  A simple shape or target stands early in its list here; one that is in no list is
+the least simple.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import msgspec
 from nemesis.faults import KINDS, Fault
 from nemesis.schedule import Schedule, ScheduleError, parse
 
-SIMPLE_KINDS = ("kill", "pause", "partition", "stop", "host-kill", "clock", "flap", "loss", "rate", "slow", "delay")
 SIMPLE_SHAPES = ("", "isolate", "split", "halves", "deaf", "mute", "link", "one-way")
 SIMPLE_TARGETS = ("leader", "follower", "random", "previous-leader", "elected", "followers", "all", "minority")
 
@@ -28,7 +28,7 @@ def size(schedule: Schedule, knobs: int) -> tuple[int, ...]:
         len(faults),
         schedule.servers,
         knobs,
-        sum(_rank(fault.kind, SIMPLE_KINDS) for fault in faults),
+        sum(KINDS[fault.kind].simplicity for fault in faults),
         sum(_rank(fault.shape, SIMPLE_SHAPES) for fault in faults),
         sum(_rank(fault.targets, SIMPLE_TARGETS) for fault in faults),
         sum(fault.for_s is None for fault in faults),
@@ -84,12 +84,13 @@ def _with_fault(schedule: Schedule, old: Fault, **fields: object) -> Schedule | 
 def kinds(schedule: Schedule, id_: str) -> Steps:
     """Simpler kinds, of those that need no parameters; a fault that had no targets or shape gets the simplest."""
     old = fault(schedule, id_)
-    for kind in SIMPLE_KINDS[: _rank(old.kind, SIMPLE_KINDS)]:
-        if all(param.optional for param in KINDS[kind].params.values()):
-            shape = (old.shape or "isolate") if KINDS[kind].shaped else ""
+    simpler = [kind for kind in KINDS.values() if kind.simplicity < KINDS[old.kind].simplicity]
+    for kind in sorted(simpler, key=lambda kind: kind.simplicity):
+        if all(param.optional for param in kind.params.values()):
+            shape = (old.shape or "isolate") if kind.shaped else ""
             targets_ = old.targets or "leader"
-            made = _with_fault(schedule, old, kind=kind, params={}, shape=shape, targets=targets_)
-            yield made, f"{id_} is a {kind}"
+            made = _with_fault(schedule, old, kind=kind.name, params={}, shape=shape, targets=targets_)
+            yield made, f"{id_} is a {kind.name}"
 
 
 def shapes(schedule: Schedule, id_: str) -> Steps:

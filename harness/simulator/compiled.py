@@ -36,8 +36,10 @@ MODULES = (
     *(f"checker.{name}" for name in ("availability", "effects", "quorums")),
     *(f"checker.promises.{name}" for name in ("convergence", "durability", "epochs", "evidence", "leader_history")),
     *(f"checker.promises.{name}" for name in ("partial_connectivity", "stepping_down", "unique_leader")),
+    "nemesis.conductor",
     "harness.runs.observer",
-    *(f"harness.simulator.{name}" for name in ("clients", "clock", "nemesis", "network", "recorder", "world")),
+    *(f"harness.simulator.{name}" for name in ("carriers", "clients", "clock", "nemesis", "network", "recorder")),
+    "harness.simulator.world",
     *(f"node.bugs.{file.stem}" for file in sorted(_ROOT.glob("node/bugs/[!_]*.py"))),
 )
 

@@ -18,13 +18,11 @@ import random
 import msgspec
 
 from harness.simulator.clock import MS, US
+from nemesis import storm
 from nemesis.faults import KINDS
 
 ORDINARY_TICK_MS = 500
 """The weather below is such as an ensemble with this tick can stand."""
-
-THRONE_TAKING = ("kill", "stop", "host-kill", "pause", "partition", "clock")
-"""Kinds of which a swarm keeps at least one: a world in which nobody loses the throne shows nothing."""
 
 
 class Knobs(msgspec.Struct, frozen=True):
@@ -119,11 +117,15 @@ def draw(seed: int) -> Knobs:
 
 
 def _swarm(rng: random.Random) -> tuple[str, ...]:
-    """All kinds in a third of the worlds; otherwise each with its own even chance, and one that takes the throne."""
+    """All kinds in a third of the worlds; otherwise each with its own even chance, and one that deposes the leader.
+
+    A world in which no leader is ever deposed shows nothing.
+    """
     if rng.random() < 1 / 3:
         return ()
     chance = rng.choice((0.3, 0.5, 0.7))
     kept = {kind for kind in KINDS if rng.random() < chance}
-    if not kept.intersection(THRONE_TAKING):
-        kept.add(rng.choice(THRONE_TAKING))
+    deposing = list(dict.fromkeys(card.kind for card in storm.deposing()))
+    if not kept.intersection(deposing):
+        kept.add(rng.choice(deposing))
     return tuple(kind for kind in KINDS if kind in kept)

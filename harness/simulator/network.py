@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Callable
 from heapq import heappush
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Path:
     """What one direction between two hosts does to packets."""
 
     __slots__ = ("base", "blocked", "busy_until", "delay", "disturbed", "faults", "held_until", "jitter", "lost",
-                 "rate", "reorder", "slow")  # fmt: skip
+                 "passed", "rate", "reorder", "slow")  # fmt: skip
 
     def __init__(self, base: int) -> None:
         self.base = base
@@ -62,8 +63,10 @@ class Path:
         """How many faults drop everything."""
         self.disturbed = False
         """Anything below is set."""
-        self.faults: dict[str, tuple[str, dict[str, Any]]] = {}
-        """Degrading faults in force: id to kind and parameters."""
+        self.faults: dict[str, tuple[Callable[[Path, dict[str, Any]], None], dict[str, Any]]] = {}
+        """Degrading faults in force: by id, what the fault adds to the sum, and its parameters."""
+        self.passed = 1.0
+        """The share of packets that no fault loses."""
         self.lost = 0.0
         self.delay = self.jitter = self.rate = self.slow = 0
         self.reorder: tuple[float, int] = (0.0, 0)
@@ -72,22 +75,12 @@ class Path:
 
     def add_up(self) -> None:
         """What the faults in force do together."""
-        passed = 1.0
+        self.passed = 1.0
         self.delay = self.jitter = self.rate = self.slow = 0
         self.reorder = (0.0, 0)
-        for kind, params in self.faults.values():
-            if kind in ("loss", "corrupt"):  # a packet with a wrong checksum is dropped
-                passed *= 1 - params["percent"] / 100
-            elif kind == "delay":
-                self.delay += round(params["delay_ms"] * MS)
-                self.jitter += round(params.get("jitter_ms", 0) * MS)
-            elif kind == "reorder":
-                self.reorder = (params["percent"] / 100, round(params["delay_ms"] * MS))
-            elif kind == "rate":
-                self.rate = max(1, round(min(self.rate or 1e12, params["bytes_per_s"])))
-            elif kind == "slow":
-                self.slow = max(1, round(min(self.slow or 1e12, params["bytes_per_s"])))
-        self.lost = 1 - passed
+        for disturb, params in self.faults.values():
+            disturb(self, params)
+        self.lost = 1 - self.passed
         self.disturbed = bool(self.faults) or self.held_until > 0
 
 

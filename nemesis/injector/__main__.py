@@ -17,7 +17,7 @@ import time
 import traceback
 from typing import Callable, List, Optional
 
-from nemesis.injector import TABLE, abilities, net, relay
+from nemesis.injector import TABLE, abilities, relay
 from nemesis.injector.errors import Refused
 from nemesis.injector.guardian import Guard
 from nemesis.injector.resident import Resident
@@ -43,11 +43,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         why = relay.relay(os.path.join(folder, "socket"))
         return _fail(why, FAILED) if why else 0
     if options.command == "abilities":
-        rules = net.Rules(folder)
-        try:
-            print(json.dumps(abilities.probe(rules)))
-        finally:
-            rules.close()
+        print(json.dumps(abilities.probe_at_once()))
         return 0
     return serve(folder, options.lease)
 

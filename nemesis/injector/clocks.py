@@ -31,7 +31,6 @@ The rules:
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import select
@@ -41,20 +40,10 @@ import sys
 import time
 from typing import Any, Dict, Generator, List, NamedTuple, Optional
 
+from nemesis.injector.abilities import faketime_library
 from nemesis.injector.errors import Refused
 
 SECOND = 1_000_000_000
-
-LIBRARIES = (
-    "/usr/lib/*/faketime/libfaketime.so.1",
-    "/usr/lib*/faketime/libfaketime.so.1",
-    "/usr/local/lib/faketime/libfaketime.so.1",
-)
-
-
-def library() -> Optional[str]:
-    """Where libfaketime is, or None."""
-    return next((path for pattern in LIBRARIES for path in sorted(glob.glob(pattern))), None)
 
 
 class Bend(NamedTuple):
@@ -99,7 +88,7 @@ class FakeClock:
 
     def environment(self) -> Dict[str, str]:
         """What the server needs to be started with.  Raises Refused."""
-        path = library()
+        path = faketime_library()
         if path is None:
             raise Refused("libfaketime is not installed on this host: apt install faketime")
         environment = {

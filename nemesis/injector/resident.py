@@ -32,8 +32,9 @@ from typing import Any, Callable, Deque, Dict, Generator, List, Optional, Tuple
 from nemesis.injector import PROTOCOL, net
 from nemesis.injector.errors import Refused, Unsure
 from nemesis.injector.guardian import Guard
-from nemesis.injector.operations import ThisHost
-from nemesis.injector.tails import Tail
+from nemesis.injector.host import Host
+from nemesis.injector.operations import Operations
+from nemesis.injector.tails import Tail, count
 
 LINE_MAX_BYTES = 1 << 20
 KEPT = 4096
@@ -75,7 +76,8 @@ class Resident:
         self.heard_at = time.monotonic()
         self.leases_lost = 0
         self.running = True
-        self.host = ThisHost(folder, self.notify, self.later, self.guard_state)
+        self.host = Host(folder, self.notify, self.later, self.guard_state)
+        self.operations = Operations(self.host)
 
     # ---- the loop --------------------------------------------------------------------------------------------------
 
@@ -126,7 +128,9 @@ class Resident:
         if self.leases_lost == 0 and silent_s > self.lease_s:
             self.leases_lost = 1
             log("nothing was heard for %.1f s: undoing every fault" % silent_s)
-            self._start(self.host.undo_all(), lambda done: self.notify("healed", faults=done["faults"], why="lease"))
+            self._start(
+                self.operations.undo_all(), lambda done: self.notify("healed", faults=done["faults"], why="lease")
+            )
         elif self.leases_lost == 1 and silent_s > 2 * self.lease_s:
             log("nothing was heard for %.1f s: going" % silent_s)
             self.running = False
@@ -220,7 +224,7 @@ class Resident:
         }  # fmt: skip
         if not isinstance(do, str):
             raise Refused('a request needs a word in "do", not %r' % (do,))
-        return (yield from own[do](request) if do in own else self.host.operation(request))
+        return (yield from own[do](request) if do in own else self.operations.operation(request))
 
     def _answer(
         self,
@@ -254,7 +258,7 @@ class Resident:
         for event in list(self.events):
             if event["seq"] >= first:
                 self._push(event)
-        return {"protocol": PROTOCOL, "pid": os.getpid(), "events": self.event_seq, **self.host.status()}
+        return {"protocol": PROTOCOL, "pid": os.getpid(), "events": self.event_seq, **self.operations.status()}
 
     def _tail(self, request: Dict[str, Any]) -> Operation:
         yield from ()
@@ -274,14 +278,12 @@ class Resident:
                 break
             yield 0.005
         tails = connection.tails if connection is not None else {}
-        return {
-            "streams": {tail.stream: {"offset": tail.offset, **self.host.count(tail.path)} for tail in tails.values()}
-        }
+        return {"streams": {tail.stream: {"offset": tail.offset, **count(tail.path)} for tail in tails.values()}}
 
     def _shutdown(self, request: Dict[str, Any]) -> Operation:
         """Undo everything, end the servers (`stop_s` for them to go by themselves), and go."""
-        undone = yield from self.host.undo_all()
-        ended = yield from self.host.end_servers(bool(request.get("gracefully", True)))
+        undone = yield from self.operations.undo_all()
+        ended = yield from self.operations.end_servers(bool(request.get("gracefully", True)))
         self.later(0, self._end)
         return {**undone, "servers": ended}
 

@@ -13,7 +13,6 @@ import time
 import pytest
 
 from nemesis.faults import Fault, resolve
-from nemesis.orders import orders, undo
 from nemesis.targets import View
 from tests.lab.injected import DEADLINE_S, ensemble
 
@@ -32,13 +31,13 @@ def test_a_partition_of_five_hosts_is_verified_within_50_ms_and_begins_within_10
             )
             resolved = resolve(fault, view, seed=number)
             asked = time.monotonic_ns()
-            answers = hosts.injectors.send_all(orders(resolved, hosts.addresses), DEADLINE_S)
+            answers = hosts.injectors.send_all(resolved.orders(hosts.addresses), DEADLINE_S)
             in_place_ms.append((time.monotonic_ns() - asked) / 1e6)
             assert all(answer.ok and answer.verified["rules"] for answer in answers.values())
             began = [answer.began_ns for answer in answers.values()]
             apart_ms.append((max(began) - min(began)) / 1e6)
             asked = time.monotonic_ns()
-            answers = hosts.injectors.send_all(undo(resolved, hosts.addresses), DEADLINE_S)
+            answers = hosts.injectors.send_all(resolved.undo(hosts.addresses), DEADLINE_S)
             undone_ms.append((time.monotonic_ns() - asked) / 1e6)
             assert all(answer.ok for answer in answers.values())
     figures = {

@@ -15,9 +15,10 @@ from checker.verdict import check
 from harness.results import version
 from harness.simulator import knobs as seeds
 from harness.simulator.inputs import Inputs
-from harness.simulator.knobs import THRONE_TAKING, Knobs
+from harness.simulator.knobs import Knobs
 from harness.simulator.run import drawn, run_value, simulate
 from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
+from nemesis import storm
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 from node.protocol.messages import Notification
@@ -127,7 +128,8 @@ def test_each_seed_turns_its_own_knobs_and_each_of_them_is_off_in_some_worlds_an
         assert 20 <= off <= 180, (name, off)
     assert {knobs.delay_tail for knobs in drawn} == {"narrow", "wide", "heavy"}
     assert sum(not knobs.kinds for knobs in drawn) > 20
-    assert all(set(knobs.kinds) & set(THRONE_TAKING) for knobs in drawn if knobs.kinds)
+    deposing = {card.kind for card in storm.deposing()}
+    assert all(set(knobs.kinds) & deposing for knobs in drawn if knobs.kinds)
 
 
 def test_a_seeds_faults_are_of_its_own_kinds() -> None:

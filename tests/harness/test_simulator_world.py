@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harness.simulator.carriers import Delayed
 from harness.simulator.clock import MS, SECOND, SimulatedClock
 from harness.simulator.knobs import Knobs
 from harness.simulator.network import WINDOW
@@ -58,7 +59,7 @@ def test_messages_of_one_connection_never_overtake_each_other_however_their_dela
     leader = ensemble.settle()
     other = next(name for name in ensemble.world.hosts if name != leader)
     path = ensemble.world.network.paths[leader, other]
-    path.faults["f"] = ("delay", {"delay_ms": 50, "jitter_ms": 50})
+    path.faults["f"] = (Delayed.disturb, {"delay_ms": 50, "jitter_ms": 50})
     path.add_up()
     _, pipe = ensemble.connection(leader, other)
     since = ensemble.world.now
@@ -78,7 +79,7 @@ def test_a_message_that_is_late_is_not_hurried_by_one_behind_it() -> None:
     _, pipe = ensemble.connection(leader, other)
     since = ensemble.world.now
     late, quick = QuorumPacket(PING, 1000, None), QuorumPacket(PING, 1001, None)
-    path.faults["f"] = ("delay", {"delay_ms": 400})
+    path.faults["f"] = (Delayed.disturb, {"delay_ms": 400})
     path.add_up()
     ensemble.world.network.send(pipe, late)
     path.faults.clear()

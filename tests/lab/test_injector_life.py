@@ -113,6 +113,7 @@ def test_when_the_guardian_is_gone_no_fault_is_begun_that_nobody_would_heal() ->
         wait_for(lambda: hosts.state("n1", guardian) == "", "the guardian has died of it")
         assert "the guardian is gone" in hosts.refused("n1", "net", fault="f1", links=DROP)
         assert "the guardian is gone" in hosts.refused("n1", "pause", fault="f2")
+        assert hosts.ask("n1", "status")["faults"] == []
         assert hosts.table("n1") == ""
 
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import pytest
 
 from nemesis.faults import Fault, resolve
-from nemesis.orders import orders, undo
 from nemesis.targets import View
 from tests.lab.injected import DEADLINE_S, RUNNING, Ensemble, Packets, ensemble, wait_for
+from tests.writing import followed
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,27 @@ def test_a_partition_of_the_ensemble_is_carried_out_and_taken_back_by_its_orders
 ) -> None:
     fault = Fault(id="f1", kind="partition", at_s=0, for_s=1, targets="leader", shape="isolate")
     resolved = resolve(fault, View(servers=tuple(three.lab.hosts), leader="n2"), seed=1)
-    answers = three.injectors.send_all(orders(resolved, three.addresses), DEADLINE_S)
+    answers = three.injectors.send_all(resolved.orders(three.addresses), DEADLINE_S)
     assert all(answer.ok for answer in answers.values())
     pairs = [(a, b) for a in three.lab.hosts for b in three.lab.hosts if a != b]
     assert [pair for pair in pairs if packets.heard(*pair)] == [("n1", "n3"), ("n3", "n1")]
-    answers = three.injectors.send_all(undo(resolved, three.addresses), DEADLINE_S)
+    answers = three.injectors.send_all(resolved.undo(three.addresses), DEADLINE_S)
     assert all(answer.ok for answer in answers.values())
     assert [pair for pair in pairs if packets.heard(*pair, all_of_it=True)] == pairs
+
+
+def test_the_kind_that_the_page_on_faults_writes_is_carried_out_by_hosts(three: Ensemble, packets: Packets) -> None:
+    with followed() as kind:
+        params = {"percent": 40, "bytes_per_s": 1e6}
+        fault = Fault(id="f1", kind=kind, at_s=0, for_s=1, targets="leader", shape="deaf", params=params)
+        resolved = resolve(fault, View(servers=tuple(three.lab.hosts), leader="n2"), seed=1)
+        answers = three.injectors.send_all(resolved.orders(three.addresses), DEADLINE_S)
+        assert {host: answer.ok for host, answer in answers.items()} == {"n2": True}
+        came = len(packets.heard("n1", "n2", 1000, gap_s=0))
+        assert 480 < came < 720, "within 8 standard deviations of 600"
+        answers = three.injectors.send_all(resolved.undo(three.addresses), DEADLINE_S)
+        assert all(answer.ok for answer in answers.values())
+        assert packets.heard("n1", "n2", 100, all_of_it=True)
 
 
 def test_of_two_faults_on_one_link_the_second_still_holds_when_the_first_is_over(

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from nemesis.faults import KINDS, Fault, FaultError, Resolved, catalogue, check, resolve
-from nemesis.orders import orders, undo
 from nemesis.targets import View
 
 VIEW = View(servers=("n1", "n2", "n3"), leader="n2", previous_leaders=("n1",))
@@ -70,7 +69,7 @@ def test_the_history_gets_hosts_grudge_and_parameters_before_anything_is_sent() 
 
 
 def test_a_host_is_asked_to_drop_every_address_of_whom_it_bears_a_grudge() -> None:
-    assert orders(fault("partition", shape="mute"), ADDRESSES) == {
+    assert fault("partition", shape="mute").orders(ADDRESSES) == {
         host: {"do": "net", "fault": "f1", "links": {"10.0.0.2": {"drop": True}, "fd00::2": {"drop": True}}}
         for host in ("n1", "n3")
     }
@@ -78,19 +77,17 @@ def test_a_host_is_asked_to_drop_every_address_of_whom_it_bears_a_grudge() -> No
 
 def test_what_a_kernel_does_to_packets_that_are_sent_is_asked_of_the_sender() -> None:
     link = {"delay": {"delay_ms": 50}}
-    assert orders(fault("delay", shape="deaf", delay_ms=50), ADDRESSES) == {
+    assert fault("delay", shape="deaf", delay_ms=50).orders(ADDRESSES) == {
         host: {"do": "net", "fault": "f1", "links": {"10.0.0.2": link, "fd00::2": link}} for host in ("n1", "n3")
     }
 
 
 def test_the_host_that_dies_is_cut_off_before_its_server_is_killed() -> None:
-    assert orders(fault("host-kill"), ADDRESSES) == {
-        "n2": {"do": "kill", "how": "kill", "isolate": True, "fault": "f1"}
-    }
+    assert fault("host-kill").orders(ADDRESSES) == {"n2": {"do": "kill", "how": "kill", "isolate": True, "fault": "f1"}}
 
 
 def test_undo_goes_to_the_hosts_that_acted() -> None:
-    assert undo(fault("delay", shape="deaf", delay_ms=50), ADDRESSES) == {
+    assert fault("delay", shape="deaf", delay_ms=50).undo(ADDRESSES) == {
         host: {"do": "undo", "fault": "f1"} for host in ("n1", "n3")
     }
 

@@ -17,7 +17,7 @@ import pytest
 
 from harness.hosts.archive import build
 from harness.workloads.zookeeper import Failed, Unknown, ZooKeeperClient, four_letter_word
-from nemesis.injector import clocks, linux
+from nemesis.injector import abilities, linux
 from tests.addresses import network
 
 DEADLINE_S = 90.0
@@ -69,7 +69,7 @@ def events(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("rate", ["+1d", "+0 x0.5", "2001-02-03 04:05:06"], ids=["jumped", "slow", "frozen"])
 def test_host_time_is_the_hosts_clock_even_in_a_process_whose_clock_is_bent(one: One, rate: str) -> None:
     """libfaketime bends what the server believes, and not what its events file says."""
-    library = clocks.library()
+    library = abilities.faketime_library()
     assert library is not None
     environment = {**os.environ, "LD_PRELOAD": library, "FAKETIME": rate}
     path = one.folder / "events"
