@@ -40,6 +40,7 @@ from harness.campaign.journal import Job
 from harness.campaign.outcome import CountedOutcome, Failure, Trouble
 from harness.campaign.plan import CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
+from harness.systems import registry
 
 if TYPE_CHECKING:
     from harness.simulator.knobs import Knobs
@@ -192,7 +193,7 @@ def _seed(
     return found
 
 
-def _failure(verdict: Verdict, hosts: list[str], job: Job, seed: int, system: str = "onethrone") -> Failure:
+def _failure(verdict: Verdict, hosts: list[str], job: Job, seed: int, system: str = registry.DEFAULT) -> Failure:
     violation = signature.first(verdict)
     assert violation is not None
     also = sorted({v.promise for v in verdict.violations} - {violation.promise})

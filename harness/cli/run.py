@@ -12,8 +12,10 @@ import msgspec
 
 from harness import UsageError
 from harness.cli.options import Seconds
+from harness.plan import checks
 from harness.plan import schema as plans
 from harness.results import folder as folders
+from harness.systems import registry
 from nemesis.schedule import SEED_MAX
 
 EXIT_CODES: dict[object, int] = {True: 0, False: 1, "unknown": 2}
@@ -39,7 +41,12 @@ HARNESS_FAILED = 255
 @click.option("--kinds", metavar="A,B", help="Draw only from these kinds of fault.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), help="Where runs are kept.")
 @click.option("--name", help="The run's folder below the results; the system's name by default.")
-@click.option("--system", type=click.Choice(plans.SYSTEMS), help="What to torment.")
+@click.option(
+    "--system",
+    metavar="NAME|MODULE:CLASS",
+    help="The system under test: one that is installed, or a plug-in of yours.  Default: onethrone.",
+    shell_complete=lambda ctx, param, incomplete: [name for name in registry.names() if name.startswith(incomplete)],
+)
 @click.option("--bug", help="Plant this bug in every server: a test of the harness itself.")
 @click.option("--lease", type=Seconds(min=1), help="Seconds that a host keeps its faults without its controller.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
@@ -95,8 +102,9 @@ def run(
     plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
     if bug is not None:
         plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug=bug))
-    plan = plan.replace(name=_name(name) or plan.name or system or plan.system, system=system or plan.system)
-    plans.check(plan, str(plan_path or "onethrone run"))
+    plan = _of_system(plan, system or plan.system)
+    plan = plan.replace(name=_name(name) or plan.name or plans.system_of(plan).profile().name)
+    checks.check(plan, plan_path or "onethrone run")
 
     outcome = carry_out(plan, results, Progress(quiet=quiet))
     if as_json:
@@ -115,6 +123,12 @@ def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:
     if not names or any(":" in name for name in names):
         raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
     return msgspec.structs.replace(hosts, lab=0, names=names)
+
+
+def _of_system(plan: plans.Plan, system: str) -> plans.Plan:
+    """The plan for another system; settings stay where both systems have the same ones."""
+    kept = isinstance(plan.system_settings, registry.load(system).Settings)
+    return plan.replace(system=system, system_settings=plan.system_settings if kept else None)
 
 
 def _name(name: str | None) -> str | None:

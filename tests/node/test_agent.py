@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from harness.hosts.archive import build
-from harness.workloads.zookeeper import Failed, Unknown, ZooKeeperClient, four_letter_word
+from harness.workloads.base import Failed, Unknown
+from harness.workloads.zookeeper import ZooKeeperClient, four_letter_word
 from nemesis.injector import clocks, linux
 from node.agent.agent import Agent, EventsFile
 from node.agent.journal import Journal, JournalStep, Start, digest, read, repeat
@@ -109,7 +110,7 @@ def frame(record: bytes) -> bytes:
 
 
 def raw(servers: Servers, host: str) -> socket.socket:
-    return socket.create_connection((servers.places[host].address, servers.systems[host].client_port), DEADLINE_S)
+    return socket.create_connection((servers.places[host].address, servers.client_port), DEADLINE_S)
 
 
 def receive(connection: socket.socket, count: int) -> list[bytes]:
