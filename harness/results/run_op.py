@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness import UsageError
 from harness.systems.base import Ensemble, System
 
 SCHEMA = 1
 
 BOUNDS = {"convergence": "convergence_s", "stepping-down": "stepping_down_s"}
 """The promises that hold within a bound, and the names of these bounds in the op."""
+
+OF_CLIENTS = "best-history"
+"""The promise that rests on what clients wrote and read."""
 
 
 def run_value(
@@ -25,8 +29,21 @@ def run_value(
     *,
     simulated: bool = False,
 ) -> dict[str, Any]:
-    """`bounds`: by their names, those that the run sets itself, in seconds, in place of the system's."""
-    profile = system.profile()
+    """`bounds`: by their names, those that the run sets itself, in seconds, in place of the system's.
+
+    Raises UsageError for a plug-in that states no bound.
+    """
+    profile, own = system.profile(), dict(bounds or {})
+    bounded = {BOUNDS[claim.promise]: claim for claim in profile.claims if claim.promise in BOUNDS and claim.bound_s}
+    for promise, bound in BOUNDS.items():
+        if bound not in bounded:
+            raise UsageError(
+                f"{profile.name} states no bound for {promise}",
+                remedy="A plug-in states one with a Claim, also where the promise is only reported.",
+            )
+    reported = {claim.promise: claim.why for claim in profile.claims if claim.kind == "reported"}
+    if system.clients() is None:
+        reported[OF_CLIENTS] = f"{profile.name} has no client that could write and read"
     return {
         "schema": SCHEMA,
         "name": name,
@@ -44,8 +61,9 @@ def run_value(
         },
         "quorum": _quorum(ensemble),
         "settings": dict(profile.settings),
-        "bounds": dict(bounds or {}),
-        "unjudged": [claim.promise for claim in profile.claims if claim.kind == "reported"],
+        "bounds": {bound: claim.bound_s for bound, claim in bounded.items()} | own,
+        "unjudged": list(reported),
+        "why": {claim.promise: claim.formula for bound, claim in bounded.items() if bound not in own} | reported,
     }
 
 

@@ -159,7 +159,8 @@ class Claim:
     """What a system claims of one promise.
 
     "always": it holds.  "within": it holds within `bound_s`, which is `formula` in words.  "reported": it is looked at
-    and not judged, because of `why`.
+    and not judged, because of `why`.  `convergence` and `stepping-down` need a bound in either case: the acts at the
+    end of a run last as long.
     """
 
     promise: str

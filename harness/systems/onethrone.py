@@ -26,6 +26,7 @@ from node import bugs
 
 ARCHIVE = "onethrone-node.pyz"
 EVENTS, JOURNAL, OUTPUT = "events.jsonl", "journal.jsonl", "server.log"
+_BUGS = tuple(bugs.names())
 LINE_SHOWN = 500
 """Characters of a line that cannot be read which go into the history."""
 
@@ -47,7 +48,7 @@ class Onethrone:
             self._settings.detect_s,
             observers=True,
             groups=True,
-            bugs=bugs.names(),
+            bugs=_BUGS,
             simulated=True,
             settings=self._settings.timing,
         )
