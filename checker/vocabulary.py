@@ -45,16 +45,16 @@ class QuorumRule(msgspec.Struct):
 
 
 class EnsembleSettings(msgspec.Struct):
-    """Limits are in ticks, as in zoo.cfg."""
+    """What a bound is made of that the run does not state: limits in ticks, as in zoo.cfg.  0 is not stated."""
 
-    tick_ms: int
-    init_limit: int
-    sync_limit: int
+    tick_ms: int = 0
+    init_limit: int = 0
+    sync_limit: int = 0
     max_notification_interval_ms: int = 60_000
 
 
 class Bounds(msgspec.Struct):
-    """Bounds that the run sets itself, in seconds; a null one follows from the settings."""
+    """Bounds in seconds.  A null one follows from the settings, as in histories of version 0.1."""
 
     convergence_s: float | None = None
     stepping_down_s: float | None = None
@@ -237,6 +237,8 @@ def _check_run(run: RunOp) -> None:
         grouped = sorted(sid for group in run.quorum.groups.values() for sid in group)
         if grouped != sorted(run.sid(host) for host in run.voters):
             raise ValueProblem("quorum.groups: every participant has to be in exactly one group")
+    if run.bounds.convergence_s is not None and run.bounds.stepping_down_s is not None:
+        return
     for name, value in (("tick_ms", run.settings.tick_ms), ("init_limit", run.settings.init_limit),
                         ("sync_limit", run.settings.sync_limit)):  # fmt: skip
         if value <= 0:

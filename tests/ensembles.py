@@ -21,13 +21,14 @@ from typing import Any
 from harness import HarnessError
 from harness.hosts.provision.lab import Lab
 from harness.hosts.ssh.remote import Remote
-from harness.plan.schema import EnsemblePlan
-from harness.systems import base
-from harness.systems.base import Command, Place, System
-from harness.workloads.zookeeper import SocketLike, ZooKeeperClient, ZooKeeperError, four_letter_word
+from harness.systems import registry
+from harness.systems.base import Command, Ensemble, Place, Said, Started, Stopped, System, Unreadable
+from harness.systems.zookeeper.settings import ZooKeeperSettings
+from harness.workloads.base import ClientError, SocketLike
+from harness.workloads.zookeeper import ZooKeeperClient, four_letter_word
 from tests import addresses
 
-SETTINGS = EnsemblePlan(
+SETTINGS = ZooKeeperSettings(
     tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888
 )
 _libc = ctypes.CDLL(None)
@@ -37,23 +38,30 @@ _PR_SET_PDEATHSIG = 1
 class Servers:
     """Some servers that form one ensemble: `systems_by_host` says what each is; n1 is server 1, and so on."""
 
-    def __init__(self, directory: Path, systems_by_host: Mapping[str, str], settings: EnsemblePlan = SETTINGS) -> None:
+    def __init__(
+        self, directory: Path, systems_by_host: Mapping[str, str], settings: ZooKeeperSettings = SETTINGS
+    ) -> None:
         network = addresses.network()
         self.directories = {host: directory / host for host in systems_by_host}
         self._set_up(systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)))
 
     def _set_up(
-        self, systems_by_host: Mapping[str, str], settings: EnsemblePlan, where: Callable[[str, int], tuple[str, str]]
+        self,
+        systems_by_host: Mapping[str, str],
+        settings: ZooKeeperSettings,
+        where: Callable[[str, int], tuple[str, str]],
     ) -> None:
         """`where` gives a server's address, and its directory as it is seen there."""
         self.hosts = tuple(systems_by_host)
         self.places = {host: Place(host, sid, *where(host, sid)) for sid, host in enumerate(self.hosts, 1)}
+        self.client_port = settings.client_port
+        ensemble = Ensemble(self.places)
         self.systems: dict[str, System] = {
-            host: base.make(name, settings, self.places) for host, name in systems_by_host.items()
+            host: registry.make(name, settings, ensemble) for host, name in systems_by_host.items()
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for host in self.hosts:
-            for path, content in self.systems[host].files(host).items():
+            for path, content in self.systems[host].life().files(host).items():
                 file = self.directories[host] / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
@@ -61,7 +69,7 @@ class Servers:
     def start(self, *hosts: str) -> None:
         """Start these servers, or all of them; does not wait for anything."""
         for host in hosts or self.hosts:
-            command = self.systems[host].command(host)
+            command = self.systems[host].life().command(host)
             with open(self.directories[host] / Path(command.output).name, "ab") as output:
                 self.processes[host] = subprocess.Popen(
                     self.argv(host, command),
@@ -94,8 +102,10 @@ class Servers:
                 time.sleep(0.002)
 
     def connect(self, host: str, deadline_s: float = 10.0) -> SocketLike:
-        place, port = self.places[host], self.systems[host].client_port
-        return socket.create_connection((place.address, port), timeout=deadline_s)
+        return self.connect_to(host, self.client_port, deadline_s)
+
+    def connect_to(self, host: str, port: int, deadline_s: float = 10.0) -> SocketLike:
+        return socket.create_connection((self.places[host].address, port), timeout=deadline_s)
 
     def client(self, host: str, deadline_s: float = 20.0) -> ZooKeeperClient:
         return ZooKeeperClient.connect(self.connect(host), deadline_s)
@@ -104,11 +114,16 @@ class Servers:
         """The answer to a four-letter word; "" when there is none."""
         try:
             return four_letter_word(self.connect(host), word, 10.0)
-        except (OSError, EOFError, HarnessError, ZooKeeperError):
+        except (OSError, EOFError, HarnessError, ClientError):
             return ""
 
     def peer_state(self, host: str) -> str:
-        return base.peer_state(lambda word: self.ask(host, word))
+        """`zk_peer_state` of `mntr`, such as "leading - broadcast"; "" while the server does not serve."""
+        for line in self.ask(host, "mntr").splitlines():
+            key, _, value = line.partition("\t")
+            if key == "zk_peer_state":
+                return value.strip()
+        return ""
 
     def states(self) -> dict[str, str]:
         return {host: self.peer_state(host) for host in self.hosts}
@@ -142,15 +157,23 @@ class Servers:
 
     def log(self, host: str) -> str:
         """Everything the server wrote to its stdout and stderr."""
-        path = self.directories[host] / Path(self.systems[host].command(host).output).name
+        path = self.directories[host] / Path(self.systems[host].life().command(host).output).name
         return path.read_text(errors="replace") if path.exists() else ""
 
     def events(self, host: str) -> list[dict[str, Any]]:
-        """The ops of the server's events file so far."""
-        path = self.directories[host] / self.systems[host].events
-        translator = self.systems[host].translator(host)
+        """What the server has said so far, as ops, each with its time by the host's clock that it read."""
+        system = self.systems[host]
+        follow = system.follow(host)
+        path = self.directories[host] / follow.path
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-        return [op for op in map(translator.translate, lines) if op is not None]
+        statements = [statement for line in lines for statement in follow.read(line)]
+        return [self._event(host, said) for said in statements if not isinstance(said, Unreadable)]
+
+    def _event(self, host: str, said: Said | Started | Stopped) -> dict[str, Any]:
+        sid_of = {self.systems[name].identity(name): place.sid for name, place in self.places.items()}
+        value = said.value(self.places[host].sid, sid_of) if isinstance(said, Said) else said.more
+        f = {Said: "state", Started: "started", Stopped: "stopped"}[type(said)]
+        return {"f": f, "value": value, "host_time": said.at.host_ns, "wall_ns": said.at.wall_ns}
 
     def close(self) -> None:
         for host in self.processes:
@@ -177,7 +200,7 @@ class LabServers(Servers):
         remotes: Mapping[str, Remote],
         name: str,
         systems_by_host: Mapping[str, str],
-        settings: EnsemblePlan = SETTINGS,
+        settings: ZooKeeperSettings = SETTINGS,
     ) -> None:
         self._lab = lab
         self._remotes = remotes
@@ -199,8 +222,10 @@ class LabServers(Servers):
         return int(children[0]) if children else parent
 
     def connect(self, host: str, deadline_s: float = 10.0) -> SocketLike:
-        place, port = self.places[host], self.systems[host].client_port
-        return self._remotes[host].forward(place.address, port, deadline_s)
+        return self.connect_to(host, self.client_port, deadline_s)
+
+    def connect_to(self, host: str, port: int, deadline_s: float = 10.0) -> SocketLike:
+        return self._remotes[host].forward(self.places[host].address, port, deadline_s)
 
 
 def _is_stopped(pid: int) -> bool:

@@ -18,7 +18,7 @@ that its first op allows and ends at the earliest that its last one allows, so n
 A degraded link (loss, rate, delay, ...) between members of M suspends the promise: no window is open while one may be
 in force.  A degraded link between M and the rest changes nothing, since they are cut anyway.
 
-The bound, unless the run's `bounds.convergence_s` sets it, is
+The bound is the run's `bounds.convergence_s`.  In a history that does not state it (version 0.1) it is
 
     3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s
 
@@ -46,7 +46,7 @@ ACTS = ("core", "all")
 
 def bound_ns(run: RunOp) -> int:
     if run.bounds.convergence_s is not None:
-        return int(run.bounds.convergence_s * 1e9)
+        return round(run.bounds.convergence_s * 1e9)
     settings = run.settings
     ticks = 3 * settings.init_limit + settings.sync_limit
     return (ticks * settings.tick_ms + settings.max_notification_interval_ms) * 1_000_000 + 1_000_000_000

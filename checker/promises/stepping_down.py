@@ -8,7 +8,7 @@ does not hear the follower's answers gives it up.
 The clock of the promise runs while the leader is fit: a paused leader cannot step down, and our clock must not measure
 one whose own is slow.  It starts again when the leader resumes, since the leader first has to read what had arrived.
 
-The bound, unless the run's `bounds.stepping_down_s` sets it, is
+The bound is the run's `bounds.stepping_down_s`.  In a history that does not state it (version 0.1) it is
 
     (max(init_limit, sync_limit) + 2) * tick + 1 s
 
@@ -32,7 +32,7 @@ from checker.vocabulary import EVERY, RunOp
 
 def bound_ns(run: RunOp) -> int:
     if run.bounds.stepping_down_s is not None:
-        return int(run.bounds.stepping_down_s * 1e9)
+        return round(run.bounds.stepping_down_s * 1e9)
     settings = run.settings
     ticks = max(settings.init_limit, settings.sync_limit) + 2
     return ticks * settings.tick_ms * 1_000_000 + 1_000_000_000

@@ -24,6 +24,7 @@ from harness.campaign.plan import HOSTS, SIMULATOR, CampaignPlan
 from harness.campaign.rotation import Turn, deal, deck
 from harness.campaign.tally import Counted, Flown, Group, Open, Tally, add_up, number
 from harness.campaign.work import run_folder
+from harness.systems import registry
 
 CANARY_SEEDS = 3
 CANARY_HOSTS_TRIES, CANARY_SIMULATED = 3, 9
@@ -137,7 +138,7 @@ class Books:
         tries, every = (CANARY_HOSTS_TRIES, 1) if world == HOSTS else (CANARY_SIMULATED, self.plan.simulator.batch)
         if flown.runs >= tries if not flown.found else flown.since < self.plan.canary.every * every:
             return None
-        ours = [card for card in deck(self.plan, place) if self.plan.setting(card.setting).system == "onethrone"]
+        ours = [card for card in deck(self.plan, place) if registry.simulated(self.plan.setting(card.setting).system)]
         return max(ours, key=lambda card: card.servers, default=None)
 
     # ---- counting --------------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class Books:
         planted = f" (planted: {group.failure.signature.bug})" if group.failure.signature.bug else ""
         self._say(f"{group.id}  a new failure{planted}: {group.failure.signature.promise}: {group.failure.message}")
         run = group.failure.folder
-        if not run or group.failure.signature.system != "onethrone":
+        if not run or not registry.simulated(group.failure.signature.system):
             return
         for kind in follow.KINDS:
             if follow.able(kind):

@@ -20,32 +20,34 @@ plan (`harness.plan.Plan`) is put together from these, with the words of that pl
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
-import tomli_w
+from msgspec import Meta
 
 from harness import UsageError
 from harness.hosts.provision.lab import HOSTS_MAX
-from harness.plan import schema as plans
+from harness.plan import checks, durations, toml
 from harness.plan.schema import (
+    DAY_S,
     BoundsPlan,
     EnsemblePlan,
     HostsPlan,
     NemesisPlan,
     Plan,
+    Seed,
     TimePlan,
     WorkloadPlan,
-    did_you_mean,
 )
+from harness.plan.toml import did_you_mean
 from harness.simulator import ensembles
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import drawn, run_value
 from harness.simulator.simulated_run import SimulatorSettings
+from harness.systems import registry
 from nemesis.faults import KINDS
-from nemesis.schedule import SEED_MAX, ScheduleError
+from nemesis.schedule import ScheduleError
 from node import bugs
 
 PLAN = "campaign.toml"
@@ -56,9 +58,10 @@ VALID, VIOLATION = "valid", "violation"
 """What a setting may expect."""
 WORLDS = (HOSTS, SIMULATOR)
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 LENGTH_MAX_S = 30 * 86_400
+
+Deadline = Annotated[float, Meta(ge=0.1, le=DAY_S)]
 
 
 class OnHosts(msgspec.Struct, frozen=True):
@@ -73,11 +76,11 @@ class OnHosts(msgspec.Struct, frozen=True):
 class InSimulator(msgspec.Struct, frozen=True):
     """What is simulated beside them."""
 
-    processes: int = 1
+    processes: Annotated[int, Meta(ge=0, le=1024)] = 1
     """So many at once; 0: nothing is simulated."""
-    batch: int = 50
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 50
     """Seeds of one process, one after the other."""
-    limit_s: float = 60.0
+    limit_s: Annotated[float, Meta(ge=20, le=DAY_S)] = 60.0
     """Simulated seconds of a storm and its acts."""
 
 
@@ -85,11 +88,13 @@ class Setting(msgspec.Struct, frozen=True):
     """What is tormented."""
 
     name: str = "plain"
-    share: int = 1
+    share: Annotated[int, Meta(ge=1, le=1000)] = 1
     """How often it is taken, beside the shares of the others."""
-    system: str = "onethrone"
+    system: str = registry.DEFAULT
+    system_settings: msgspec.Struct | None = None
+    """The system's own settings; None where all of them are its defaults."""
     on: tuple[str, ...] = WORLDS
-    servers: tuple[int, ...] = (5, 3)
+    servers: tuple[Annotated[int, Meta(ge=checks.MIN_PARTICIPANTS, le=HOSTS_MAX)], ...] = (5, 3)
     """Sizes of the ensemble; on hosts, those that an ensemble of hosts is large enough for."""
     mixes: tuple[str, ...] = ()
     """Names of mixes; empty is all of them."""
@@ -106,41 +111,41 @@ class Canary(msgspec.Struct, frozen=True):
     bug: str = "half-quorum"
     system: ClassVar[str] = "onethrone"
     """The system whose servers can have it."""
-    every: int = 100
+    every: Annotated[int, Meta(ge=1, le=10**9)] = 100
     """It flies first, until it is found, and then again after so many runs of a place."""
 
 
 class Deadlines(msgspec.Struct, frozen=True):
     """After which a process is ended, in seconds."""
 
-    hosts_s: float = 180.0
+    hosts_s: Deadline = 180.0
     """For hosts to be made, looked at and connected."""
-    slack_s: float = 60.0
+    slack_s: Deadline = 60.0
     """Beyond what the phases of a run are planned for."""
-    end_s: float = 60.0
+    end_s: Deadline = 60.0
     """From SIGTERM, after which a run heals its hosts and is judged, to SIGKILL."""
-    seed_s: float = 120.0
+    seed_s: Deadline = 120.0
     """For one simulated run."""
-    judge_s: float = 600.0
-    replay_s: float = 600.0
-    shrink_s: float = 600.0
+    judge_s: Deadline = 600.0
+    replay_s: Deadline = 600.0
+    shrink_s: Deadline = 600.0
 
 
 class Budget(msgspec.Struct, frozen=True):
     """What a campaign may use."""
 
-    disk_mb: float = 20_000.0
+    disk_mb: Annotated[float, Meta(ge=1, le=1e9)] = 20_000.0
     """For all that it keeps."""
-    free_mb: float = 1_000.0
+    free_mb: Annotated[float, Meta(ge=0, le=1e9)] = 1_000.0
     """To be left free on the disk."""
 
 
 class Retention(msgspec.Struct, frozen=True):
     """What is kept of runs.  Failing runs on hosts are always kept whole."""
 
-    passing: int = 40
+    passing: Annotated[int, Meta(ge=0, le=100_000)] = 40
     """Passing runs on hosts, spread over the campaign; compressed, without logs and journals."""
-    failing_seeds: int = 5
+    failing_seeds: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Folders of simulated runs for each failure; any other comes again from its seed, byte for byte."""
 
 
@@ -148,7 +153,7 @@ class CampaignPlan(msgspec.Struct, frozen=True):
     """A campaign, before it happens."""
 
     name: str = "campaign"
-    seed: int = 0
+    seed: Seed = 0
     """The first; every run takes the next."""
     length: str = "8h"
     hosts: OnHosts = OnHosts()
@@ -164,12 +169,12 @@ class CampaignPlan(msgspec.Struct, frozen=True):
     """Kinds of fault by the name of the mix; an empty list is every kind that the hosts can do."""
     settings: tuple[Setting, ...] = (Setting(),)
     time: TimePlan = TimePlan()
-    lease_s: float = 30.0
+    lease_s: Annotated[float, Meta(ge=1, le=DAY_S)] = 30.0
     canary: Canary = Canary()
     deadlines: Deadlines = Deadlines()
     budget: Budget = Budget()
     retention: Retention = Retention()
-    report_s: float = 60.0
+    report_s: Annotated[float, Meta(ge=1, le=DAY_S)] = 60.0
     """The report is written again after so many seconds, while the campaign goes on."""
 
     @property
@@ -177,7 +182,7 @@ class CampaignPlan(msgspec.Struct, frozen=True):
         return seconds_of(self.length, "length")
 
     def to_toml(self) -> str:
-        return tomli_w.dumps(msgspec.to_builtins(self))
+        return toml.to_toml(self)
 
     def setting(self, name: str) -> Setting:
         return next(setting for setting in self.settings if setting.name == name)
@@ -191,30 +196,23 @@ class CampaignPlan(msgspec.Struct, frozen=True):
 
 def seconds_of(text: str, where: str) -> float:
     """Seconds of a length of time such as "90s", "30m", "8h", "2d".  Raises UsageError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None or not 0 < float(match[1]) * _UNITS_S[match[2]] <= LENGTH_MAX_S:
-        raise UsageError(f"{where}: {text!r} is not a length of time; give one as in 90s, 30m, 8h (30d at most)")
-    return float(match[1]) * _UNITS_S[match[2]]
+    length_s = durations.duration_s(text, where)
+    if length_s > LENGTH_MAX_S:
+        raise UsageError(f"{where} {text}: 30d at most")
+    return length_s
 
 
 def load(path: Path) -> CampaignPlan:
-    """Read a plan and check it whole.  Raises UsageError with everything that is wrong."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        remedy = f"`onethrone campaign --init {path}` writes one."
-        raise UsageError(f"{path}: there is no such plan", remedy=remedy) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a plan: {error}") from None
+    """Read a plan and check it whole.  Raises UsageError with everything that is wrong, one problem a line."""
+    document = toml.read(path, f"`onethrone campaign --init {path}` writes one.")
     problems: list[str] = []
-    plan = plans.decode(document, CampaignPlan, problems)
-    if plan is not None:
-        if plan.hosts.ssh_config:
-            beside = str(path.resolve().parent / plan.hosts.ssh_config)
-            plan = msgspec.structs.replace(plan, hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside))
-        problems += _problems(plan)
-    if plan is None or problems:
-        raise UsageError(f"{path}: " + "; ".join(dict.fromkeys(problems)))
+    plan = toml.decode(document, CampaignPlan, problems)
+    toml.refuse(path, problems)
+    assert plan is not None
+    if plan.hosts.ssh_config:
+        beside = str(path.resolve().parent / plan.hosts.ssh_config)
+        plan = msgspec.structs.replace(plan, hosts=msgspec.structs.replace(plan.hosts, ssh_config=beside))
+    toml.refuse(path, _problems(plan))
     return plan
 
 
@@ -239,6 +237,7 @@ def run_plan(plan: CampaignPlan, hosts: HostsPlan, setting: Setting, mix: str, s
         name=name,
         seed=seed,
         system=setting.system,
+        system_settings=setting.system_settings,
         hosts=hosts,
         ensemble=setting.ensemble,
         time=plan.time,
@@ -262,7 +261,7 @@ def mixes_of(plan: CampaignPlan, setting: Setting) -> tuple[str, ...]:
 
 
 def _problems(plan: CampaignPlan) -> list[str]:
-    problems = [*_wrong_words(plan), *_wrong_numbers(plan)]
+    problems = [*_wrong_words(plan), *checks.wrong_numbers(plan)]
     for setting in plan.settings:
         problems += _wrong_setting(plan, setting)
     return problems or [*_wrong_places(plan), *_wrong_runs(plan)]
@@ -294,34 +293,12 @@ def _wrong_words(plan: CampaignPlan) -> list[str]:
     return problems
 
 
-def _wrong_numbers(plan: CampaignPlan) -> list[str]:
-    at_least: dict[str, tuple[float, float, float]] = {
-        "seed": (plan.seed, 0, SEED_MAX),
-        "[simulator] processes": (plan.simulator.processes, 0, 1024),
-        "[simulator] batch": (plan.simulator.batch, 1, 10_000),
-        "[simulator] limit_s": (plan.simulator.limit_s, 20, plans.DAY_S),
-        "[canary] every": (plan.canary.every, 1, 1e9),
-        "[retention] passing": (plan.retention.passing, 0, 100_000),
-        "[retention] failing_seeds": (plan.retention.failing_seeds, 1, 1000),
-        "[budget] disk_mb": (plan.budget.disk_mb, 1, 1e9),
-        "[budget] free_mb": (plan.budget.free_mb, 0, 1e9),
-        "lease_s": (plan.lease_s, 1, plans.DAY_S),
-        "report_s": (plan.report_s, 1, plans.DAY_S),
-    }
-    for name in Deadlines.__struct_fields__:
-        at_least[f"[deadlines] {name}"] = (getattr(plan.deadlines, name), 0.1, plans.DAY_S)
-    return [f"{k}: from {lo:g} to {hi:g}, not {n:g}" for k, (n, lo, hi) in at_least.items() if not lo <= n <= hi]
-
-
 def _wrong_setting(plan: CampaignPlan, setting: Setting) -> list[str]:
-    here, problems = f"[settings {setting.name}]", []
+    here, problems = f"[settings {setting.name}]", checks.wrong_numbers(setting, f"settings {setting.name}")
     if not _NAME.fullmatch(setting.name):
         problems.append(f"[settings] name: {setting.name!r} is not a name of letters, digits, '.', '_' and '-'")
-    if not 1 <= setting.share <= 1000:
-        problems.append(f"{here} share: from 1 to 1000, not {setting.share}")
     if not setting.on or not setting.servers:
         problems.append(f"{here} on and servers: at least one of each")
-    least = plans.MIN_PARTICIPANTS
     return [
         *problems,
         *(f"{here} on: there is no {w!r}{did_you_mean(w, WORLDS)}" for w in setting.on if w not in WORLDS),
@@ -329,11 +306,6 @@ def _wrong_setting(plan: CampaignPlan, setting: Setting) -> list[str]:
             f"{here} mixes: there is no {m!r}{did_you_mean(m, plan.mixes)}"
             for m in setting.mixes
             if m not in plan.mixes
-        ),
-        *(
-            f"{here} servers: from {least} to {HOSTS_MAX}, not {n}"
-            for n in setting.servers
-            if not least <= n <= HOSTS_MAX
         ),
     ]
 
@@ -367,14 +339,12 @@ def _wrong_runs(plan: CampaignPlan) -> list[str]:
         places = [hosts_of(plan, e, n) for e in plan.hosts.ensembles for n in setting.servers if n <= capacity(plan, e)]
         if SIMULATOR in setting.on and plan.simulator.processes:
             places += [HostsPlan(lab=servers) for servers in setting.servers]
-            if setting.system != "onethrone":
+            if not registry.simulated(setting.system):
                 problems.append(f"[settings {setting.name}] {setting.system} is not simulated; give on = ['hosts']")
         for hosts in places:
             for mix in mixes_of(plan, setting):
-                try:
-                    plans.check(run_plan(plan, hosts, setting, mix, 0, plan.name), f"[settings {setting.name}]")
-                except UsageError as error:
-                    problems += str(error).split("; ")
+                run = run_plan(plan, hosts, setting, mix, 0, plan.name)
+                problems += [f"[settings {setting.name}] {what}" for what in checks.problems(run)]
         if not problems:
             problems += _too_short(plan, setting)
     return problems

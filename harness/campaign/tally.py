@@ -17,6 +17,7 @@ from harness.campaign import journal
 from harness.campaign.journal import Job, job_of
 from harness.campaign.outcome import Failure
 from harness.campaign.plan import HOSTS, SIMULATOR
+from harness.systems import registry
 
 GROUPS_MAX = 200
 """Groups of failures that are kept apart."""
@@ -195,7 +196,7 @@ class Tally:
         world = HOSTS if job.kind == "hosts" else SIMULATOR
         self.largest[job.kind] = max(self.largest.get(job.kind, 0), runs.bytes)
         self.total.bytes += runs.bytes
-        flown = self.canary.setdefault(world, Flown()) if job.system == "onethrone" else Flown()
+        flown = self.canary.setdefault(world, Flown()) if registry.simulated(job.system) else Flown()
         used = self.places.setdefault(job.place, Used())
         used.judged += max(0, runs.runs - runs.cut - runs.harness)
         used.harness += runs.harness

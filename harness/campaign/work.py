@@ -41,6 +41,7 @@ from harness.campaign.plan import PLAN, CampaignPlan, simulated
 from harness.campaign.plan import load as load_plan
 from harness.campaign.seeds import knobs_of
 from harness.results import exits, verdict_file
+from harness.systems import registry
 
 SPEC, SEEDS = "job.json", "seeds.jsonl"
 TRIES = 2
@@ -190,7 +191,7 @@ def _seed(
     return found
 
 
-def _failure(verdict: Verdict, hosts: list[str], job: Job, seed: int, system: str = "onethrone") -> Failure:
+def _failure(verdict: Verdict, hosts: list[str], job: Job, seed: int, system: str = registry.DEFAULT) -> Failure:
     violation = signature.first(verdict)
     assert violation is not None
     also = sorted({v.promise for v in verdict.violations} - {violation.promise})

@@ -12,9 +12,11 @@ import msgspec
 
 from harness import UsageError
 from harness.cli.durations import Duration
+from harness.plan import checks
 from harness.plan import schema as plans
 from harness.results import exits
 from harness.results import folder as folders
+from harness.systems import registry
 from nemesis.schedule import SEED_MAX
 
 
@@ -45,7 +47,10 @@ from nemesis.schedule import SEED_MAX
 )
 @click.option("--name", help="Name of the run's folder in the results. Default: the system's name.")
 @click.option(
-    "--system", type=click.Choice(plans.SYSTEMS), help="The system under test. Default: the plan's, or onethrone."
+    "--system",
+    metavar="NAME|MODULE:CLASS",
+    help="The system under test: an installed one, or your own plug-in. Default: the plan's, or onethrone.",
+    shell_complete=lambda ctx, param, incomplete: [name for name in registry.names() if name.startswith(incomplete)],
 )
 @click.option("--bug", help="Plant this bug in every server, to test the harness itself.")
 @click.option(
@@ -107,8 +112,9 @@ def run(
     plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
     if bug is not None:
         plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug=bug))
-    plan = plan.replace(name=_name(name) or plan.name or system or plan.system, system=system or plan.system)
-    plans.check(plan, str(plan_path or "onethrone run"))
+    plan = _of_system(plan, system or plan.system)
+    plan = plan.replace(name=_name(name) or plan.name or plans.system_of(plan).profile().name)
+    checks.check(plan, plan_path or "onethrone run")
 
     outcome = carry_out(plan, results, Progress(quiet=quiet))
     if as_json:
@@ -128,6 +134,12 @@ def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:
     if not names or any(":" in name for name in names):
         raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
     return msgspec.structs.replace(hosts, lab=0, names=names)
+
+
+def _of_system(plan: plans.Plan, system: str) -> plans.Plan:
+    """The plan for another system; settings stay where both systems have the same ones."""
+    kept = isinstance(plan.system_settings, registry.load(system).Settings)
+    return plan.replace(system=system, system_settings=plan.system_settings if kept else None)
 
 
 def _name(name: str | None) -> str | None:

@@ -66,13 +66,7 @@ def cluster(plan: Plan, progress: Progress) -> Iterator[Cluster]:
             )
             roots = pool.map(lambda name: remotes[name].run("id -u").text == "0", names)
             privilege = {name: "" if root else "sudo -n " for name, root in zip(names, roots, strict=True)}
-        yield Cluster(remotes, addresses, _abilities(plan, abilities(reports)), privilege)
-
-
-def _abilities(plan: Plan, found: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """What was found on the hosts, less what the system under test does not allow."""
-    refused = {"faketime": "ZooKeeper's log has only the server's own clock"} if plan.system == "zookeeper" else {}
-    return {host: {**able, **refused} for host, able in found.items()}
+        yield Cluster(remotes, addresses, abilities(reports), privilege)
 
 
 def _addresses(remote: Remote, ssh_config: Path | None) -> tuple[str, ...]:

@@ -24,8 +24,8 @@ PROMISES = {
     "partial-connectivity": "Reported, not judged: how long partly connected majorities went without a leader.",
 }
 
-BOUND = "3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s"
-"""The bound of `convergence` where a run sets none, as `checker.promises.convergence` states it (held by a test)."""
+FORMULA_0_1 = {"convergence": "3 * init_limit * tick + sync_limit * tick + max_notification_interval + 1 s"}
+"""The bound of `convergence` where a history states none, as `checker.promises.convergence` has it (held by a test)."""
 
 Judged = Mapping[str, Any]
 """What results.json holds, `checker.verdict.Verdict.to_dict`."""
@@ -41,20 +41,26 @@ def sentence(verdict: Judged) -> dict[str, Any]:
     }
 
 
-def promise(result: dict[str, Any], formula: str) -> dict[str, Any]:
+def promise(result: dict[str, Any], why: dict[str, str]) -> dict[str, Any]:
+    """`why`: by promise, its bound in words, or why it is not judged."""
     valid = result.get("valid")
     name = str(result.get("name"))
     stats = [stat(k, v) for k, v in mapping(result.get("stats")).items() if v is not None]
-    if name == "convergence" and formula:
-        stats.append(("the bound is", formula))
+    judged = result.get("judged", True) is not False
+    words = visible(why.get(name, ""))
+    if words and judged:
+        stats.append(("the bound is", words))
     return {
         "name": visible(name),
         "says": PROMISES.get(name, ""),
         "word": ("held" if valid else "broken") if isinstance(valid, bool) else "unknown",
         "violations": len(result.get("violations") or []) + (whole(result.get("more_violations")) or 0),
-        "judged": result.get("judged", True) is not False,
+        "judged": judged,
         "stats": stats,
-        "reasons": [visible(str(reason)) for reason in result.get("reasons") or []],
+        "reasons": [
+            *([f"not judged: {words}"] if words and not judged else []),
+            *(visible(str(reason)) for reason in result.get("reasons") or []),
+        ],
     }
 
 

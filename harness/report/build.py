@@ -16,7 +16,7 @@ from typing import Any
 
 from checker.history import NAMES, Op, read
 from harness.report import elections
-from harness.report.broken import BOUND, VIOLATIONS_MAX, Judged, broken, led_to, promise, sentence, violations_of
+from harness.report.broken import FORMULA_0_1, VIOLATIONS_MAX, Judged, broken, led_to, promise, sentence, violations_of
 from harness.report.clients import ClientRows
 from harness.report.columns import Strings, compact, mapping, pretty, stat, texts, visible, words
 from harness.report.exchanged import exchanged
@@ -129,7 +129,7 @@ def build(history: Path, verdict: Judged) -> dict[str, Any]:
         reign.faults = _in_force(times_of_faults, reign.since - reign.empty_before, reign.since)
     hosts = _hosts(found)
     run = _run(found)
-    promises = [promise(result, run["formula"]) for result in results]
+    promises = [promise(result, run["why"]) for result in results]
     violations = violations_of(results, proofs, {f.id: f for f in faults})
     folder = history if history.is_dir() else history.parent if history.name in NAMES else None
     times = [v["time"] for v in violations if v["time"] is not None]
@@ -224,6 +224,7 @@ def _summary(op: Op, value: dict[str, Any]) -> str:
 def _run(found: _Collected) -> dict[str, Any]:
     run = found.run
     bounds = {k: v for k, v in mapping(run.get("bounds")).items() if v is not None}
+    why = mapping(run.get("why")) or ({} if "convergence_s" in bounds else FORMULA_0_1)
     return {
         "name": words(run.get("name")) or "a run",
         "system": words(run.get("system")),
@@ -231,7 +232,7 @@ def _run(found: _Collected) -> dict[str, Any]:
         "quorum": words(mapping(run.get("quorum")).get("kind")),
         "settings": [stat(k, v) for k, v in mapping(run.get("settings")).items()],
         "bounds": [stat(k, v) for k, v in bounds.items()],
-        "formula": "" if "convergence_s" in bounds else BOUND,
+        "why": {promise: words(text) for promise, text in why.items()},
         "end": found.end,
         "ops": found.ops,
     }

@@ -46,7 +46,7 @@ class Recorder(Writer):
         """An op of this very moment."""
         return self.append(process, kind, f, value, time=self.now(), error=error)
 
-    def heard(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int, error_ns: int) -> Op:
+    def heard(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int | None, error_ns: int) -> Op:
         """What a host reported: `controller_ns` is its `host_time` on our monotonic clock, give or take `error_ns`."""
         return self.append(
             host,
@@ -55,7 +55,7 @@ class Recorder(Writer):
             value,
             time=max(0, controller_ns - self.origin_ns),
             host_time=host_time,
-            time_error=error_ns,
+            time_error=None if host_time is None else error_ns,
         )
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from harness.hosts.injector_client import Answer, Injectors
 from harness.plan.schema import Plan
 from harness.results.recorder import Recorder
 from harness.runs.observer import Observer
-from harness.systems import base
+from harness.systems.base import Moment, Said, Started, Statement, System, Unreadable
 from nemesis.faults import Order
 
 LOG = logging.getLogger("onethrone.fleet")
@@ -40,17 +40,19 @@ class Fleet:
         self,
         plan: Plan,
         hosts: Cluster,
-        system: base.System,
+        system: System,
         directory: str,
         record: Recorder,
         observer: Observer,
     ) -> None:
         self._hosts = hosts
-        self._system = system
         self._directory = directory
         self._record = record
         self._observer = observer
-        self._translators = {name: system.translator(name) for name in hosts.remotes}
+        self._life = system.life()
+        self._follows = {name: system.follow(name) for name in hosts.remotes}
+        self._sids = {name: sid for sid, name in enumerate(hosts.remotes, 1)}
+        self._sid_of = {system.identity(name): sid for name, sid in self._sids.items()}
         self._wall_ahead_ns: dict[str, int] = {}
         """How far each host's wall clock is ahead of its monotonic one."""
         self.errors: list[str] = []
@@ -112,8 +114,8 @@ class Fleet:
         """Put the servers' files on the hosts and start them, all at once.  Raises HostError."""
         self._everywhere(self._put_files)
         self._everywhere(self._compare_clocks)
-        for injector in self._injectors.values():
-            injector.tail(EVENTS, f"{self._directory}/{self._system.events}")
+        for name, injector in self._injectors.items():
+            injector.tail(EVENTS, f"{self._directory}/{self._follows[name].path}")
         orders: dict[str, Order] = {name: {"do": "start", "server": self._server(name)} for name in self._injectors}
         for answer in self._injectors.send_all(orders, deadline_s).values():
             answer.expect()
@@ -126,13 +128,13 @@ class Fleet:
         remote, privilege = self._hosts.remotes[name], self._hosts.privilege[name]
         if privilege:
             self._as_root(name, f'chown -R "$(id -u)" {shlex.quote(self._directory)}')
-        for path, content in self._system.files(name).items():
+        for path, content in self._life.files(name).items():
             folder = shlex.quote(str(Path(self._directory, path).parent))
             remote.run(f"mkdir -p {folder}", idempotent=True)
             remote.put(content, f"{self._directory}/{path}")
 
     def _server(self, name: str) -> dict[str, Any]:
-        command = self._system.command(name)
+        command = self._life.command(name)
         bendable = not self._hosts.abilities[name].get("faketime", "unknown")
         server: dict[str, Any] = {
             "argv": list(command.argv),
@@ -142,8 +144,8 @@ class Fleet:
             "stderr": command.output,
             "clock": "monotonic" if bendable else None,
         }
-        if self._system.name == "onethrone":
-            server["clck"] = ["127.0.0.1", self._system.client_port]
+        if command.clck is not None:
+            server["clck"] = list(command.clck)
         return server
 
     def stop_servers(self, deadline_s: float) -> None:
@@ -160,31 +162,31 @@ class Fleet:
     # ---- what hosts say ----------------------------------------------------------------------------------------------
 
     def _lines(self, host: str, stream: str, lines: list[str]) -> None:
-        translator = self._translators[host]
+        follow = self._follows[host]
         for line in lines:
-            op = translator.translate(line)
-            if op is None:
-                continue
-            if "host_time" in op:
-                self._report(host, op["f"], op["value"], op["host_time"])
-            else:
-                self._report_by_wall(host, op)
+            for statement in follow.read(line):
+                self._state(host, statement)
 
-    def _report(self, host: str, f: str, value: Any, host_time: int) -> None:
-        controller_ns, error_ns = self._injectors[host].to_controller_time(host_time)
-        self._observer.report(host, f, value, controller_ns=controller_ns, host_time=host_time, error_ns=error_ns)
+    def _state(self, host: str, statement: Statement) -> None:
+        """One statement becomes one op, dated by the host's clock that the server read."""
+        if isinstance(statement, Unreadable):
+            value = {"line": statement.line, "why": statement.why}
+            self._observer.report(host, "unreadable", value, controller_ns=time.monotonic_ns())
+        elif isinstance(statement, Said):
+            self._report(host, "state", statement.value(self._sids[host], self._sid_of), statement.at)
+        else:
+            f = "started" if isinstance(statement, Started) else "stopped"
+            self._report(host, f, dict(statement.more), statement.at)
 
-    def _report_by_wall(self, host: str, op: dict[str, Any]) -> None:
-        """For a system that tells the host's wall clock: that clock was set beside the monotonic one at the start."""
-        host_time = op["wall_ns"] - self._wall_ahead_ns[host]
+    def _report(self, host: str, f: str, value: Any, at: Moment) -> None:
+        """A wall clock was set beside the monotonic one when the servers were started."""
+        host_time = at.host_ns
+        if host_time is None:
+            assert at.wall_ns is not None
+            host_time = at.wall_ns - self._wall_ahead_ns[host]
         controller_ns, error_ns = self._injectors[host].to_controller_time(host_time)
         self._observer.report(
-            host,
-            op["f"],
-            op["value"],
-            controller_ns=controller_ns,
-            host_time=host_time,
-            error_ns=error_ns + op["time_error_ns"],
+            host, f, value, controller_ns=controller_ns, host_time=host_time, error_ns=error_ns + at.error_ns
         )
 
     def _event(self, host: str, event: dict[str, Any]) -> None:
@@ -196,7 +198,7 @@ class Fleet:
         if name in ("flap-failed", "strobe-failed"):
             self.errors.append(f"{host}: {event['fault']}: {event['error']}")
         value = {key: what for key, what in event.items() if key not in ("event", "seq", "host_time")}
-        self._report(host, name, value, event.get("host_time", 0))
+        self._report(host, name, value, Moment(event.get("host_time", 0)))
 
     def drain(self, deadline_s: float) -> dict[str, dict[str, int | None]]:
         """By host: how many events it holds, and how many arrived; null where nobody knows."""
@@ -215,7 +217,7 @@ class Fleet:
         until = time.monotonic() + deadline_s
 
         def fetch(name: str) -> None:
-            for log in self._system.logs:
+            for log in self._life.logs:
                 left_s = max(1.0, until - time.monotonic())
                 try:
                     self._hosts.remotes[name].get(f"{self._directory}/{log}", folders[name] / log, deadline_s=left_s)

@@ -25,9 +25,17 @@ _REMEMBERED_LEADERS = 16
 class Observer:
     """Takes reports from any thread; `view` and the waits may be asked from any other."""
 
-    def __init__(self, record: Recorder, servers: Iterable[str], observers: Iterable[str], progress: Progress) -> None:
+    def __init__(
+        self,
+        record: Recorder,
+        servers: Iterable[str],
+        observers: Iterable[str],
+        progress: Progress,
+        epoch_word: str = "epoch",
+    ) -> None:
         self._record = record
         self._progress = progress
+        self.epoch_word = epoch_word
         self._servers = tuple(servers)
         self._observers = frozenset(observers)
         self._changed = threading.Condition()
@@ -40,8 +48,10 @@ class Observer:
         self.unreadable = 0
         """Lines that were no op; each is in the history as it came."""
 
-    def report(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int, error_ns: int) -> None:
-        """A server's report, or its injector's about it."""
+    def report(
+        self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int | None = None, error_ns: int = 0
+    ) -> None:
+        """A server's report, or its injector's about it; `host_time` None: it is dated by when it was read."""
         self._record.heard(host, f, value, controller_ns=controller_ns, host_time=host_time, error_ns=error_ns)
         with self._changed:
             if f == "state" and isinstance(value, dict):
@@ -66,9 +76,9 @@ class Observer:
             self._crowned = [host, *(name for name in self._crowned if name != host)][:_REMEMBERED_LEADERS]
             if isinstance(value.get("epoch"), int):
                 self._epochs.add(value["epoch"])
-            self._progress.say(f"{host} leads epoch {value.get('epoch')}")
+            self._progress.say(f"{host} leads {self.epoch_word} {value.get('epoch')}")
         elif _leads(before) and not _leads(value):
-            self._progress.say(f"{host} leads no more: {value.get('reason') or value.get('role')}")
+            self._progress.say(f"{host} stopped leading: {value.get('reason') or value.get('role')}")
 
     def view(self, broken: Iterable[str] = ()) -> View:
         """What the nemesis may know now; `broken` are the servers that stay broken until the second act."""

@@ -21,44 +21,41 @@ The rules:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import msgspec
-
-from checker import vocabulary
 from checker.promises.base import Valid
-from checker.promises.convergence import bound_ns
 from checker.verdict import Verdict, check
 from harness import HarnessError, UsageError
 from harness.hosts.cluster import Cluster, cluster
-from harness.plan.schema import Plan, host_names
+from harness.plan.schema import Plan, ensemble_of, host_names, system_of
 from harness.report import write_report
 from harness.results import folder as folders
 from harness.results import verdict_file
 from harness.results.folder import RunFolder
 from harness.results.recorder import Recorder
 from harness.results.rerun import rerun_command
+from harness.results.run_op import run_value
+from harness.runs import drawing
 from harness.runs.conductor import ConductorOnHosts
 from harness.runs.fleet import Fleet
 from harness.runs.observer import Observer
-from harness.systems import base
+from harness.systems.base import Ensemble, Place, System
 from harness.watch import screen
 from harness.watch.progress import LogFile, Progress
 from harness.workloads.registers import Workload
 from nemesis import schedule as schedules
-from nemesis import storm
 from nemesis.faults import KINDS
 from nemesis.schedule import Schedule, ScheduleError
 
-SCHEMA = 1
 LOG = logging.getLogger("onethrone.run")
 
 
@@ -101,7 +98,7 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> RunOutcome:
     """
     given = given_schedule(plan)
     if given is None:  # whatever the hosts will be able to do, its times are the same
-        draw(plan, run_value(plan, {}), {kind.needs for kind in KINDS.values()})
+        draw(plan, system_of(plan), {kind.needs for kind in KINDS.values()})
     failure = ""
     with _interruptible() as from_now_on:
         folder = folders.create(results, plan.name)
@@ -154,36 +151,39 @@ class _HostsRun:
         self.names = host_names(plan)
 
     def carry_out(self, given: Schedule | None) -> None:
-        with cluster(self.plan, self.progress) as hosts:
-            value = run_value(self.plan, hosts.addresses)
-            schedule = self.schedule(given, hosts, value)
-            schedule.save(self.folder.schedule)
+        with cluster(self.plan, self.progress) as found:
             directory = f"{self.plan.hosts.directory}/{self.folder.path.parent.name}-{self.folder.path.name}"
             places = {
-                name: base.Place(name, sid, hosts.addresses[name][0], directory)
-                for sid, name in enumerate(self.names, 1)
+                name: Place(name, sid, found.addresses[name][0], directory) for sid, name in enumerate(self.names, 1)
             }
-            system = base.make(self.plan.system, self.plan.ensemble, places)
+            ensemble = ensemble_of(self.plan, places)
+            system = system_of(self.plan, ensemble)
+            hosts = _less(found, system)
+            schedule = self.schedule(given, hosts, system)
+            schedule.save(self.folder.schedule)
             record = Recorder(self.folder.history)
             try:
                 self.folder.begin()
-                record.note("controller", "info", "run", value)
-                observer = Observer(record, self.names, self.plan.ensemble.observers, self.progress)
+                record.note("controller", "info", "run", value_of(self.plan, system, ensemble))
+                epoch = system.profile().epoch_word
+                observer = Observer(record, self.names, self.plan.ensemble.observers, self.progress, epoch)
                 self.progress.restart_clock()
                 with Fleet(self.plan, hosts, system, directory, record, observer) as fleet:
                     self.torment(fleet, schedule, system, hosts, record, observer)
             finally:
                 record.close()
 
-    def schedule(self, given: Schedule | None, hosts: Cluster, value: dict[str, Any]) -> Schedule:
+    def schedule(self, given: Schedule | None, hosts: Cluster, system: System) -> Schedule:
         """The schedule that is given, or one drawn from the seed; refused if a host cannot do a fault of it."""
         able = {
             ability
             for ability in next(iter(hosts.abilities.values()))
             if not any(found.get(ability, "unknown") for found in hosts.abilities.values())
         }
-        schedule = draw(self.plan, value, able) if given is None else given
-        refusals = schedule.refusals(hosts.abilities)
+        schedule = draw(self.plan, system, able) if given is None else given
+        kinds = {fault.kind for fault in schedule.faults}
+        senseless = {kind: why for name in self.names for kind, why in system.cannot(name).items() if kind in kinds}
+        refusals = [f"{kind}: {why}" for kind, why in senseless.items()] or schedule.refusals(hosts.abilities)
         if refusals:
             raise UsageError("; ".join(refusals), where="schedule", remedy="Leave these kinds out with --kinds.")
         return schedule
@@ -192,21 +192,13 @@ class _HostsRun:
         self,
         fleet: Fleet,
         schedule: Schedule,
-        system: base.System,
+        system: System,
         hosts: Cluster,
         record: Recorder,
         observer: Observer,
     ) -> None:
         """The run proper; every host is healed, and its servers are stopped, when this returns or raises."""
-        workload = Workload(
-            self.names,
-            lambda host: hosts.remotes[host].forward("127.0.0.1", system.client_port),
-            record,
-            record.now,
-            workers=self.plan.workload.workers,
-            rate_per_s=self.plan.workload.rate_per_s,
-            seed=self.plan.seed,
-        )
+        workload = self.workload(system, hosts, record)
         reason = "it was interrupted"
         try:
             fleet.start_servers(self.plan.time.start_s)
@@ -217,10 +209,12 @@ class _HostsRun:
                     f"{observer.situation(self.names)}",
                     remedy=f"Look at the servers' logs in {self.folder.path}; [time] start_s gives them longer.",
                 )
-            workload.start()
+            if workload:
+                workload.start()
             conductor = ConductorOnHosts(schedule, fleet.send_all, hosts.addresses, record, observer, self.progress)
             conductor.run()
-            reason = "; ".join(map(_first_line, [*conductor.errors, *fleet.errors, *workload.errors]))
+            errors = [*conductor.errors, *fleet.errors, *(workload.errors if workload else ())]
+            reason = "; ".join(map(_first_line, errors))
             if record.failure:
                 raise HarnessError(record.failure)
         except HarnessError as error:
@@ -229,17 +223,31 @@ class _HostsRun:
         finally:
             self.finish(fleet, workload, record, observer, reason)
 
-    def finish(self, fleet: Fleet, workload: Workload, record: Recorder, observer: Observer, reason: str) -> None:
+    def workload(self, system: System, hosts: Cluster, record: Recorder) -> Workload | None:
+        """The run's clients; None for a system that has none."""
+        clients = system.clients()
+        if clients is None:
+            return None
+        return Workload(
+            self.names,
+            clients,
+            lambda host, port: hosts.remotes[host].forward("127.0.0.1", port),
+            record,
+            record.now,
+            workers=self.plan.workload.workers,
+            rate_per_s=self.plan.workload.rate_per_s,
+            seed=self.plan.seed,
+        )
+
+    def finish(
+        self, fleet: Fleet, workload: Workload | None, record: Recorder, observer: Observer, reason: str
+    ) -> None:
         """Final reads, a graceful end of the servers, and the count of what they reported; then everything fetched."""
         deadline = time.monotonic() + self.plan.time.collect_s
-        workload.stop(10.0)
-        if not reason:
-            self.progress.say("reading everything back from every server")
-            unread = workload.read_all(self.plan.time.collect_s / 2)
-            if unread:
-                self.progress.say(f"could not be read: {', '.join(unread)}")
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in workload.counts["create"].items())
-        self.progress.say(f"{observer.epochs} epochs were established; writes: {counts or 'none'}")
+        if workload:
+            self.read_back(workload, reason)
+        epochs = f"{observer.epochs} {observer.epoch_word}{'' if observer.epochs == 1 else 's'}"
+        self.progress.say(f"{epochs} had an established leader")
         fleet.stop_servers(max(5.0, deadline - time.monotonic()))
         streams = fleet.drain(max(5.0, deadline - time.monotonic()))
         fleet.collect({name: self.folder.host(name) for name in self.names}, max(5.0, deadline - time.monotonic()))
@@ -250,6 +258,17 @@ class _HostsRun:
             {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {}),
         )
 
+    def read_back(self, workload: Workload, reason: str) -> None:
+        """The end of the clients: final reads, unless the run failed."""
+        workload.stop(10.0)
+        if not reason:
+            self.progress.say("reading everything back from every server")
+            unread = workload.read_all(self.plan.time.collect_s / 2)
+            if unread:
+                self.progress.say(f"no final read of {', '.join(unread)}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in workload.counts["create"].items())
+        self.progress.say(f"writes: {counts or 'none'}")
+
 
 def given_schedule(plan: Plan) -> Schedule | None:
     """The plan's schedule, if it names one.  Raises UsageError."""
@@ -259,79 +278,42 @@ def given_schedule(plan: Plan) -> Schedule | None:
         raise UsageError(str(error)) from None
 
 
-def draw(plan: Plan, value: dict[str, Any], able: set[str]) -> Schedule:
-    """A schedule from the plan's seed, of faults that hosts with these abilities can do.  Raises UsageError.
-
-    An act is a third longer than the bound of `convergence`: a shorter one could prove nothing.
-    """
-    ensemble, run = plan.ensemble, msgspec.convert(value, vocabulary.RunOp)
+def draw(plan: Plan, system: System, able: set[str]) -> Schedule:
+    """A schedule from the plan's seed, of faults that hosts with these abilities can do.  Raises UsageError."""
     try:
-        return storm.draw(
-            plan.seed,
-            len(host_names(plan)) - len(ensemble.observers),
+        return drawing.draw(
+            value_of(plan, system, ensemble_of(plan)),
             plan.time.limit_s,
+            system.profile().detect_s,
             abilities=able,
             kinds=plan.nemesis.kinds,
-            detect_s=ensemble.sync_limit * ensemble.tick_ms / 1000 + 0.5,
-            act_s=round(4 / 3 * bound_ns(run) / 1e9, 3),
-            spared=run.quorums().spared(),
+            cannot={kind for name in host_names(plan) for kind in system.cannot(name)},
         )
     except ScheduleError as error:
         raise UsageError(str(error)) from None
 
 
-def run_value(plan: Plan, addresses: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The value of the op `run`: what a checker and a reader must know beforehand."""
-    ensemble = plan.ensemble
-    sids = {name: sid for sid, name in enumerate(host_names(plan), 1)}
-    bounds = {
-        name: value
-        for name, value in (
-            ("convergence_s", plan.bounds.convergence_s),
-            ("stepping_down_s", plan.bounds.stepping_down_s),
-        )
-        if value
-    }
-    quorum: dict[str, Any] = {"kind": "majority"}
-    if ensemble.groups:
-        quorum = {
-            "kind": "hierarchical",
-            "groups": {str(n): [sids[name] for name in group] for n, group in enumerate(ensemble.groups, 1)},
-            "weights": {str(sids[name]): weight for name, weight in ensemble.weights.items()},
-        }
-    return {
-        "schema": SCHEMA,
-        "name": plan.name,
-        "seed": plan.seed,
-        "system": plan.system,
-        "bug": ensemble.bug or None,
-        "ensemble": {
-            name: {
-                "sid": sid,
-                "role": "observer" if name in ensemble.observers else "participant",
-                "address": addresses[name][0] if addresses else None,
-            }
-            for name, sid in sids.items()
-        },
-        "quorum": quorum,
-        "settings": {
-            "tick_ms": ensemble.tick_ms,
-            "init_limit": ensemble.init_limit,
-            "sync_limit": ensemble.sync_limit,
-            "max_notification_interval_ms": ensemble.max_notification_interval_ms,
-        },
-        "bounds": bounds,
-        "unjudged": list(UNJUDGED.get(plan.system, ())),
-    }
+def value_of(plan: Plan, system: System, ensemble: Ensemble) -> dict[str, Any]:
+    """The value of the run's op `run`."""
+    bounds = {"convergence_s": plan.bounds.convergence_s, "stepping_down_s": plan.bounds.stepping_down_s}
+    return run_value(plan.name, plan.seed, system, ensemble, {name: s for name, s in bounds.items() if s})
+
+
+def _less(hosts: Cluster, system: System) -> Cluster:
+    """The hosts, less the abilities that no kind of fault that makes sense for the system has a use for."""
+    abilities = {}
+    for name, able in hosts.abilities.items():
+        cannot = system.cannot(name)
+        needed = {kind.needs for of_kind, kind in KINDS.items() if of_kind not in cannot}
+        reasons = {KINDS[kind].needs: why for kind, why in cannot.items() if kind in KINDS}
+        refused = {needs: why for needs, why in reasons.items() if needs and needs not in needed}
+        abilities[name] = {**able, **refused}
+    return dataclasses.replace(hosts, abilities=abilities)
 
 
 def _first_line(error: str) -> str:
     """The sentence; what follows it (command, output, remedy) was said when it happened, and is in the log."""
     return error.partition("\n")[0]
-
-
-UNJUDGED: Mapping[str, tuple[str, ...]] = {"zookeeper": ("evidence",)}
-"""ZooKeeper's log does not say which epoch a follower acknowledged with."""
 
 
 @contextlib.contextmanager

@@ -315,9 +315,9 @@ def _of_run(tree: Tree, folder: Path, names: frozenset[str]) -> dict[str, Any]:
             return {name: _text(op.value.get(name)) for name in ("system", "bug", "seed")}
     if "plan.toml" in names:
         plan = tomllib.loads(_read(tree, folder / "plan.toml", LINE_MAX).decode("utf-8", "replace"))
-        ensemble = plan.get("ensemble")
+        ensemble, system = plan.get("ensemble"), plan.get("system")
         return {
-            "system": _text(plan.get("system")),
+            "system": _text(next(iter(system), "") if isinstance(system, dict) else system),
             "seed": _text(plan.get("seed")),
             "bug": _text(ensemble.get("bug")) if isinstance(ensemble, dict) else "",
         }

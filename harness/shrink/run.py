@@ -28,6 +28,7 @@ from harness.shrink.narrative import story
 from harness.shrink.search import SERVERS_MIN, BudgetSpent, Case, Search
 from harness.simulator import knobs
 from harness.simulator.source_run import Given, broken_in, given
+from harness.systems import registry
 from node import bugs
 
 STORY = "story.txt"
@@ -142,7 +143,7 @@ def write(case: Kept, out: Path) -> tuple[str, Path]:
 
 def _check(was: Given, run: Path, promise: str) -> None:
     """Raises UsageError when there is nothing to begin from."""
-    if was.system != "onethrone":
+    if not registry.simulated(was.system):
         raise UsageError(f"{run}: the simulator has no {was.system}: only runs of onethrone's own server are shrunk")
     if was.bug and was.bug not in bugs.names():
         raise UsageError(f"{run}: there is no bug {was.bug!r}", remedy=f"There are: {', '.join(bugs.names())}.")

@@ -15,7 +15,8 @@ from harness.simulator.clock import MS, SECOND
 from harness.simulator.knobs import Knobs
 from harness.simulator.recorder import MemoryRecorder
 from harness.simulator.world import ClientRead, SimulatedProcess, World
-from harness.workloads.registers import RECENT, ROOT, path_of, ranges
+from harness.workloads.registers import RECENT, ranges
+from harness.workloads.zookeeper import ROOT, path_of
 from node.protocol.events import ClientRequest, Reply
 from node.wire import packets
 

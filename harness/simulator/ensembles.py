@@ -6,9 +6,10 @@ import re
 
 from harness import UsageError
 from harness.plan import schema as plans
+from harness.plan import toml
+from harness.plan.checks import wrong_voters
 from harness.simulator.simulated_run import SimulatorSettings
-
-MIN_PARTICIPANTS = 3
+from harness.systems.zookeeper.settings import ZooKeeperSettings
 
 _GROUPS = re.compile(r"\d{1,3}(,\d{1,3})*(/\d{1,3}(,\d{1,3})*)*")
 _WEIGHTS = re.compile(r"\d{1,3}=\d{1,4}(,\d{1,3}=\d{1,4})*")
@@ -29,32 +30,27 @@ def weights(text: str) -> dict[int, int]:
 
 
 def check(servers: int, settings: SimulatorSettings) -> None:
-    """Raises UsageError for an ensemble that nobody could lead."""
-    voters = servers - settings.observers
-    if voters < MIN_PARTICIPANTS:
-        raise UsageError(f"{servers} servers with {settings.observers} observers leave fewer than 3 participants")
-    sids = sorted(sid for group in settings.groups for sid in group)
-    if settings.groups and sids != list(range(1, voters + 1)):
-        raise UsageError(f"--groups: each of the participants 1 to {voters} belongs to exactly one of them")
-    if settings.weights and not settings.groups:
-        raise UsageError("--weights: they count within groups only", remedy="Give --groups, too.")
-    strangers = set(settings.weights).difference(sids)
-    if strangers:
-        raise UsageError(f"--weights: server {min(strangers)} is in no group")
-    if settings.groups and not any(settings.weights.get(sid, 1) for sid in sids):
-        raise UsageError("--weights: nobody weighs anything, so nobody can be elected")
+    """Raises UsageError for an ensemble that no server could lead, with every reason."""
+    sids = range(1, servers + 1)
+    observers = sids[servers - settings.observers :]
+    found = wrong_voters(sids, observers, settings.groups, settings.weights)
+    toml.refuse("", [f"--{key}: {what}" for key, what in found])
 
 
 def of_plan(plan: plans.Plan) -> SimulatorSettings:
-    """The ensemble of a run on hosts.  Observers come last here; the others keep the order that elections go by."""
-    ensemble = plan.ensemble
+    """The ensemble of a run on hosts.  Observers come last here; the others keep the order that elections go by.
+
+    The servers of a system that is configured otherwise than ours get the default settings.
+    """
+    ensemble, servers = plan.ensemble, plan.system_settings
+    servers = servers if isinstance(servers, ZooKeeperSettings) else ZooKeeperSettings()
     ordered = sorted(plans.host_names(plan), key=lambda name: name in ensemble.observers)
     sid_of = {name: sid for sid, name in enumerate(ordered, 1)}
     return SimulatorSettings(
-        tick_ms=ensemble.tick_ms,
-        init_limit=ensemble.init_limit,
-        sync_limit=ensemble.sync_limit,
-        max_notification_interval_ms=ensemble.max_notification_interval_ms,
+        tick_ms=servers.tick_ms,
+        init_limit=servers.init_limit,
+        sync_limit=servers.sync_limit,
+        max_notification_interval_ms=servers.max_notification_interval_ms,
         observers=len(ensemble.observers),
         groups=tuple(tuple(sid_of[name] for name in group) for group in ensemble.groups),
         weights={sid_of[name]: weight for name, weight in ensemble.weights.items()},

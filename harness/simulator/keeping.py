@@ -31,12 +31,9 @@ def plan_of(run: SimulatedRun) -> Plan:
     return Plan(
         name=NAME,
         seed=run.seed,
+        system_settings=settings.of_servers(),
         hosts=HostsPlan(lab=run.servers),
         ensemble=EnsemblePlan(
-            tick_ms=settings.tick_ms,
-            init_limit=settings.init_limit,
-            sync_limit=settings.sync_limit,
-            max_notification_interval_ms=settings.max_notification_interval_ms,
             observers=tuple(f"n{run.servers - n}" for n in reversed(range(settings.observers))),
             groups=tuple(tuple(f"n{sid}" for sid in group) for group in settings.groups),
             weights={f"n{sid}": weight for sid, weight in settings.weights.items()},

@@ -19,7 +19,7 @@ class MemoryRecorder:
         """An op of this very moment."""
         self.ops.append(Op(len(self.ops), self.now(), process, kind, f, value, None, None, None, error))
 
-    def heard(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int, error_ns: int) -> None:
+    def heard(self, host: str, f: str, value: Any, *, controller_ns: int, host_time: int | None, error_ns: int) -> None:
         """What a host reported."""
         self.ops.append(Op(len(self.ops), controller_ns, host, "info", f, value, host_time, error_ns))
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from checker import vocabulary
 from checker.history import History, Op
-from checker.promises.convergence import bound_ns
 from checker.routing import Routing
 from checker.verdict import Verdict, conclude
+from harness.results import run_op
+from harness.runs import drawing
 from harness.runs.observer import Observer
 from harness.simulator import knobs as seeds
 from harness.simulator.clients import SimulatedClients
@@ -30,13 +30,14 @@ from harness.simulator.nemesis import SimulatedNemesis
 from harness.simulator.recorder import MemoryRecorder
 from harness.simulator.simulated_run import NAME, SimulatedRun, SimulatorSettings
 from harness.simulator.world import Overrun, World
+from harness.systems.base import Ensemble, Place
+from harness.systems.onethrone import Onethrone
 from nemesis import storm
 from nemesis.schedule import Schedule
 from node import bugs
 from node.config import OBSERVER, PARTICIPANT, SNAP_COUNT, Config, Member
 from node.protocol.server import Server
 
-SCHEMA = 1
 START_S, READ_S = 30.0, 30.0
 """Bounds of what comes before and after the schedule, in simulated seconds."""
 
@@ -122,55 +123,35 @@ def drawn_for(seed: int, servers: int, settings: SimulatorSettings, knobs: Knobs
 
 
 def drawn(seed: int, servers: int, settings: SimulatorSettings, knobs: Knobs, value: dict[str, Any]) -> Schedule:
-    """The schedule of a seed, as `harness.runs.run` draws it, but of the seed's own kinds."""
-    run = msgspec.convert(value, vocabulary.RunOp)
-    bound_s = bound_ns(run) / 1e9
-    return storm.draw(
-        seed,
-        servers - settings.observers,
+    """The schedule of a seed, of the seed's own kinds.  Raises ScheduleError."""
+    system, _ = _system(servers, "", settings)
+    return drawing.draw(
+        value,
         settings.duration_s,
+        system.profile().detect_s,
         abilities=ABILITIES,
         kinds=knobs.kinds,
-        detect_s=settings.sync_limit * settings.tick_ms / 1000 + 0.5,
-        act_s=round(4 / 3 * bound_s, 3),
-        spared=run.quorums().spared(),
         lasting=knobs.lasting,
     )
 
 
 def run_value(seed: int, servers: int, bug: str, settings: SimulatorSettings) -> dict[str, Any]:
     """The value of the op `run`."""
-    return {
-        "schema": SCHEMA,
-        "name": NAME,
-        "seed": seed,
-        "system": "onethrone",
-        "simulated": True,
-        "bug": bug or None,
-        "ensemble": {
-            f"n{sid}": {
-                "sid": sid,
-                "role": "observer" if sid > servers - settings.observers else "participant",
-                "address": address_of(sid),
-            }
-            for sid in range(1, servers + 1)
-        },
-        "quorum": {
-            "kind": "hierarchical",
-            "groups": {str(number): list(group) for number, group in enumerate(settings.groups, 1)},
-            "weights": {str(sid): weight for sid, weight in settings.weights.items()},
-        }
-        if settings.groups
-        else {"kind": "majority"},
-        "settings": {
-            "tick_ms": settings.tick_ms,
-            "init_limit": settings.init_limit,
-            "sync_limit": settings.sync_limit,
-            "max_notification_interval_ms": settings.max_notification_interval_ms,
-        },
-        "bounds": {},
-        "unjudged": [],
-    }
+    system, ensemble = _system(servers, bug, settings)
+    return run_op.run_value(NAME, seed, system, ensemble, simulated=True)
+
+
+def _system(servers: int, bug: str, settings: SimulatorSettings) -> tuple[Onethrone, Ensemble]:
+    """What is simulated, and who takes part: n1 is server 1, and so on."""
+    name_of = {sid: f"n{sid}" for sid in range(1, servers + 1)}
+    ensemble = Ensemble(
+        {name: Place(name, sid, address_of(sid)) for sid, name in name_of.items()},
+        tuple(name for sid, name in name_of.items() if sid > servers - settings.observers),
+        tuple(tuple(name_of[sid] for sid in group) for group in settings.groups),
+        {name_of[sid]: weight for sid, weight in settings.weights.items()},
+        bug,
+    )
+    return Onethrone(settings.of_servers(), ensemble), ensemble
 
 
 def address_of(sid: int) -> str:

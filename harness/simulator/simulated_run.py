@@ -11,6 +11,7 @@ from checker.promises.base import Valid
 from checker.verdict import Verdict
 from harness.simulator.knobs import Knobs
 from harness.simulator.recorder import MemoryRecorder
+from harness.systems.zookeeper.settings import ZooKeeperSettings
 from nemesis.schedule import Schedule
 
 DURATION_S = 60.0
@@ -35,6 +36,10 @@ class SimulatorSettings(msgspec.Struct, frozen=True):
     """In hierarchical quorums: a server's weight, 1 where it is not named."""
     swarm: bool = True
     """Whether a seed whose schedule is drawn for the correct server may turn some of the servers into observers."""
+
+    def of_servers(self) -> ZooKeeperSettings:
+        """Those that a server on a host would be configured with."""
+        return ZooKeeperSettings(self.tick_ms, self.init_limit, self.sync_limit, self.max_notification_interval_ms)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from harness.simulator import ensembles
 from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import Knobs
 from harness.simulator.simulated_run import SimulatorSettings
+from harness.systems import registry
 from nemesis import schedule as schedules
 from nemesis.schedule import Schedule, ScheduleError
 
@@ -37,7 +38,7 @@ class Given(msgspec.Struct, frozen=True):
     """Promises that the run broke, that of the first violation first."""
     knobs: Knobs | None = None
     """A simulated run's; after shrinking they are not those of its seed any more."""
-    system: str = "onethrone"
+    system: str = registry.DEFAULT
 
     def knobs_of(self, seed: int) -> Knobs | None:
         """Those to run this seed with; None: its own."""
@@ -71,10 +72,11 @@ def given(path: Path) -> Given:
 
 def _of_plan(path: Path, schedule: Schedule) -> Given:
     """What a run on hosts was: its ensemble's settings, and its planted bug."""
+    from harness.plan import checks
     from harness.plan import schema as plans
 
     try:
-        plan = plans.check(plans.load(path), str(path))
+        plan = checks.check(plans.load(path), path)
     except UsageError as error:
         raise UsageError(
             error.what, remedy="Restore the run's plan, or give a copy of its schedule.json alone."

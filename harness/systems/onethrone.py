@@ -2,76 +2,126 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from harness.hosts import archive
-from harness.plan.schema import EnsemblePlan
-from harness.systems.base import Ask, Clock, Command, Place, serves, zoo_cfg
+from harness.systems.base import (
+    Command,
+    Ensemble,
+    Moment,
+    Profile,
+    Role,
+    Said,
+    Started,
+    Statement,
+    Stopped,
+    Unreadable,
+)
+from harness.systems.zookeeper.settings import ZooKeeperSettings, zoo_cfg
+from harness.workloads.zookeeper import ZooKeeperClients
+from node import bugs
 
 ARCHIVE = "onethrone-node.pyz"
+EVENTS, JOURNAL, OUTPUT = "events.jsonl", "journal.jsonl", "server.log"
+_BUGS = tuple(bugs.names())
+LINE_SHOWN = 500
+"""Characters of a line that cannot be read which go into the history."""
 
 
 class Onethrone:
-    """See `harness.systems.System`."""
+    """See `harness.systems.base.System`, and `Life` there."""
 
-    name = "onethrone"
-    data = "data"
-    events = "events.jsonl"
-    logs = ("zoo.cfg", "server.log", "events.jsonl", "journal.jsonl")
+    Settings = ZooKeeperSettings
+    logs = ("zoo.cfg", OUTPUT, EVENTS, JOURNAL)
 
-    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place]) -> None:
+    def __init__(self, settings: ZooKeeperSettings, ensemble: Ensemble) -> None:
+        self._settings = settings
         self._ensemble = ensemble
-        self._places = places
-        self.client_port = ensemble.client_port
-        self.ports = (ensemble.client_port, ensemble.quorum_port, ensemble.election_port)
+
+    def profile(self) -> Profile:
+        return Profile(
+            "onethrone",
+            self._settings.bounds(),
+            self._settings.detect_s,
+            observers=True,
+            groups=True,
+            bugs=_BUGS,
+            simulated=True,
+            settings=self._settings.timing,
+        )
+
+    def identity(self, host: str) -> str:
+        return str(self._ensemble.places[host].sid)
+
+    def follow(self, host: str) -> OnethroneEvents:
+        return OnethroneEvents()
+
+    def clients(self) -> ZooKeeperClients:
+        return ZooKeeperClients(self._settings.client_port)
+
+    def cannot(self, host: str) -> Mapping[str, str]:
+        return {}
+
+    def life(self) -> Onethrone:
+        return self
 
     def files(self, host: str) -> dict[str, bytes]:
         return {
             ARCHIVE: archive.build("node"),
-            "zoo.cfg": zoo_cfg(self._ensemble, self._places, host, {}),
-            f"{self.data}/myid": b"%d\n" % self._places[host].sid,
+            "zoo.cfg": zoo_cfg(self._settings, self._ensemble, host, {}),
+            "data/myid": b"%d\n" % self._ensemble.places[host].sid,
         }
 
     def command(self, host: str) -> Command:
-        directory = self._places[host].directory
+        directory = self._ensemble.places[host].directory
         argv = ["python3", f"{directory}/{ARCHIVE}", "serve", "--config", f"{directory}/zoo.cfg"]
-        argv += ["--events", f"{directory}/{self.events}", "--journal", f"{directory}/journal.jsonl"]
+        argv += ["--events", f"{directory}/{EVENTS}", "--journal", f"{directory}/{JOURNAL}"]
         if self._ensemble.bug:
             argv += ["--bug", self._ensemble.bug]
-        return Command(tuple(argv), directory, f"{directory}/server.log")
-
-    def translator(self, host: str) -> OnethroneTranslator:
-        return OnethroneTranslator()
-
-    def ready(self, ask: Ask) -> bool:
-        return serves(ask)
-
-    def clock(self, ask: Ask) -> Clock:
-        answer = json.loads(ask("clck"))
-        return Clock(int(answer["monotonic_ns"]), int(answer["wall_ns"]))
+        clck = ("127.0.0.1", self._settings.client_port)
+        return Command(tuple(argv), directory, f"{directory}/{OUTPUT}", clck=clck)
 
 
-class OnethroneTranslator:
+class OnethroneEvents:
     """The server writes ops already: one JSON object a line, with the host's true monotonic clock."""
 
-    def translate(self, line: str) -> dict[str, Any] | None:
+    path = EVENTS
+
+    def read(self, line: str) -> Iterator[Statement]:
         if not line.strip():
-            return None
+            return
         try:
             event = _decoder.decode(line)
-        except msgspec.DecodeError as error:
-            return {"f": "unreadable", "value": {"line": line[:500], "why": str(error)}}
-        return {"f": event.f, "value": event.value, "host_time": event.host_time}
+            at = Moment(event.host_time)
+            if event.f == "state":
+                state = msgspec.convert(event.value, _ReportedState)
+                leader = None if state.leader is None else str(state.leader)
+                yield Said(
+                    at, state.role, leader, state.epoch, state.established, state.phase == "broadcast", event.value
+                )
+            elif event.f == "started":
+                yield Started(at, event.value)
+            elif event.f == "stopped":
+                yield Stopped(at, event.value)
+        except msgspec.MsgspecError as error:
+            yield Unreadable(line[:LINE_SHOWN], str(error))
 
 
 class _ReportedEvent(msgspec.Struct):
     host_time: int
     f: str
-    value: Any = None
+    value: dict[str, Any]
+
+
+class _ReportedState(msgspec.Struct):
+    role: Role
+    phase: str | None = None
+    leader: int | None = None
+    epoch: int | None = None
+    established: bool = False
 
 
 _decoder = msgspec.json.Decoder(_ReportedEvent)

@@ -1,9 +1,9 @@
 """What clients do during a run: write unique values through the ensemble, read them, and note what they know of each.
 
-The model.  Some workers, each a thread with one session on one server, take turns: a write of the next unused integer
-as the node `/onethrone/<value, ten digits>`, or a read of a value that some worker tried to write before.  Each
-operation is two ops of the history: `invoke` before the first byte leaves, and after it `ok`, `fail` (it surely did not
-happen) or `info` (nobody knows).  The rules:
+The model.  Some workers, each a thread with one session on one server, take turns: a write of the next unused integer,
+or a read of a value that some worker tried to write before.  Each operation is two ops of the history: `invoke` before
+the first byte leaves, and after it `ok`, `fail` (it surely did not happen) or `info` (nobody knows).  How a value is
+written and read is the system's business (`harness.workloads.base.Clients`).  The rules:
 
 1.  A value is written by one request, once.  An unknown write is never tried again.
 2.  A process is a client that does one thing after the other; one whose last operation ended as `info` may still be in
@@ -15,7 +15,7 @@ happen) or `info` (nobody knows).  The rules:
 
 Example:
 
-    workload = Workload(["n1", "n2", "n3"], connect, history, now=run_clock)
+    workload = Workload(["n1", "n2", "n3"], system.clients(), connect, history, now=run_clock)
     workload.start()
     ...
     workload.stop(deadline_s=5)
@@ -32,16 +32,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from checker.history import OpType, Writer
 from harness import HarnessError
-from harness.workloads.zookeeper import NO_NODE, NODE_EXISTS, Failed, SocketLike, ZooKeeperClient, ZooKeeperError
+from harness.workloads.base import ClientError, Clients, Failed, RegisterClient, SocketLike
 
-ROOT = "/onethrone"
 RECONNECT_PAUSE_S = 0.2
 """Between two attempts of a worker to find a server that gives it a session."""
 RECENT = 200
 """Reads ask for one of this many newest values."""
 
-Connect = Callable[[str], SocketLike]
-"""Opens a connection to a host's client port within a deadline of its own; raises OSError, EOFError or HarnessError."""
+ConnectTo = Callable[[str, int], SocketLike]
+"""Opens a connection to a port of a host, within a deadline of its own; raises OSError, EOFError or HarnessError."""
 
 
 _Turn = tuple[int, str]
@@ -54,7 +53,8 @@ class Workload:
     def __init__(
         self,
         hosts: Sequence[str],
-        connect: Connect,
+        clients: Clients,
+        connect: ConnectTo,
         history: Writer,
         now: Callable[[], int],
         *,
@@ -65,6 +65,7 @@ class Workload:
         first_process: int = 0,
     ) -> None:
         self._hosts = list(hosts)
+        self._clients = clients
         self._connect = connect
         self._history = history
         self._now = now
@@ -75,7 +76,6 @@ class Workload:
         self._lock = threading.Lock()
         self._next_value = 1
         self._next_process = first_process
-        self._root_made = False
         self._workers = [_RegisterWorker(self, number) for number in range(workers)]
         self.counts: dict[str, Counter[str]] = {f: Counter() for f in ("create", "read", "read-all")}
         """By operation, how many ended as "ok", "fail" and "info"; updated while the workers run."""
@@ -115,23 +115,15 @@ class Workload:
 
     def _read_all_of(self, host: str, end: float) -> bool:
         try:
-            client = ZooKeeperClient.connect(self._connect(host), self._deadline_s)
-        except (OSError, EOFError, HarnessError, ZooKeeperError):
+            client = self._session(host)
+        except (OSError, EOFError, HarnessError, ClientError):
             return False
-        with client:
+        try:
             left = max(0.1, end - time.monotonic())
-
-            def read() -> list[list[int]]:
-                client.sync(ROOT, left)
-                try:
-                    names = client.get_children(ROOT, left)
-                except Failed as failure:
-                    if failure.code != NO_NODE:
-                        raise
-                    return []  # nothing was ever written
-                return ranges(int(name) for name in names if name.isdigit())
-
-            return self._operation((self._new_process(), host), "read-all", None, read) == "ok"
+            turn = (self._new_process(), host)
+            return self._operation(turn, "read-all", None, lambda: ranges(client.read_all(left))) == "ok"
+        finally:
+            client.close()
 
     # ---- what the workers share ----------------------------------------------------------------------------------
 
@@ -153,7 +145,7 @@ class Workload:
         error = None
         try:
             value = call()
-        except ZooKeeperError as failure:
+        except ClientError as failure:
             end = "fail" if isinstance(failure, Failed) else "info"
             error = str(failure)
         self._history.append(process, end, f, value, time=self._now(), server=server, error=error)
@@ -161,16 +153,8 @@ class Workload:
             self.counts[f][end] += 1
         return end
 
-    def _session(self, host: str) -> ZooKeeperClient:
-        client = ZooKeeperClient.connect(self._connect(host), self._deadline_s)
-        try:
-            if not self._root_made:
-                _make_root(client)
-                self._root_made = True
-        except BaseException:
-            client.abort()
-            raise
-        return client
+    def _session(self, host: str) -> RegisterClient:
+        return self._clients.connect(lambda port: self._connect(host, port), self._deadline_s)
 
 
 class _RegisterWorker:
@@ -180,7 +164,7 @@ class _RegisterWorker:
         self._workload = workload
         self._random = random.Random(f"{workload._seed} client {number}")
         self._host_index = number
-        self._client: ZooKeeperClient | None = None
+        self._client: RegisterClient | None = None
         self._process = workload._new_process()
         self.thread = threading.Thread(target=self._run, name=f"client-{number}", daemon=True)
 
@@ -214,15 +198,15 @@ class _RegisterWorker:
                 self._client = None
                 self._host_index += 1
 
-    def _operate(self, client: ZooKeeperClient) -> str:
+    def _operate(self, client: RegisterClient) -> str:
         workload, turn = self._workload, (self._process, self._host)
         if self._random.random() < 0.5 and workload._next_value > 1:
             value = self._random.randint(max(1, workload._next_value - RECENT), workload._next_value - 1)
-            return workload._operation(turn, "read", [value, None], lambda: [value, _read(client, value)])
+            return workload._operation(turn, "read", [value, None], lambda: [value, client.read(value)])
         value = workload._new_value()
 
         def create() -> int:
-            client.create(path_of(value), b"%d" % value)
+            client.write(value)
             return value
 
         return workload._operation(turn, "create", value, create)
@@ -231,20 +215,15 @@ class _RegisterWorker:
     def _host(self) -> str:
         return self._workload._hosts[self._host_index % len(self._workload._hosts)]
 
-    def _find(self) -> ZooKeeperClient | None:
+    def _find(self) -> RegisterClient | None:
         """A session on some server, the current one first; None when the workload is to stop."""
         while not self._workload._stop.is_set():
             try:
                 return self._workload._session(self._host)
-            except (OSError, EOFError, HarnessError, ZooKeeperError):
+            except (OSError, EOFError, HarnessError, ClientError):
                 self._host_index += 1
                 self._workload._stop.wait(RECONNECT_PAUSE_S)
         return None
-
-
-def path_of(value: int) -> str:
-    """The node that holds `value`."""
-    return f"{ROOT}/{value:010d}"
 
 
 def ranges(values: Iterable[int]) -> list[list[int]]:
@@ -256,20 +235,3 @@ def ranges(values: Iterable[int]) -> list[list[int]]:
         else:
             found.append([value, value])
     return found
-
-
-def _read(client: ZooKeeperClient, value: int) -> int | None:
-    try:
-        return int(client.get_data(path_of(value)))
-    except Failed as error:
-        if error.code == NO_NODE:
-            return None
-        raise
-
-
-def _make_root(client: ZooKeeperClient) -> None:
-    try:
-        client.create(ROOT, b"")
-    except Failed as error:
-        if error.code != NODE_EXISTS:
-            raise

@@ -1,12 +1,10 @@
-"""A minimal, blocking ZooKeeper client over any socket-like object, which knows what it does not know.
+"""A minimal, blocking ZooKeeper client over any socket-like object, and registers on top of it.
 
-The model.  A call ends in one of three ways, which are Jepsen's three ends of an operation:
+The model.  A call ends in one of three ways (`harness.workloads.base`).  `Failed`: either the request never left this
+process whole, or the server answered with an error code that says so.  `Unknown`: the request left, and no answer that
+settles it came back in time; an answer that comes later would be taken for the answer of another request.
 
-*   it returns: the operation happened, and this is its result (`ok`);
-*   it raises `Failed`: the operation surely did not happen (`fail`).  Either it never left this process whole, or the
-    server answered with an error code that says so;
-*   it raises `Unknown`: the request left, and no answer that settles it came back in time (`info`).  The session is
-    useless afterwards: an answer that comes later would be taken for the answer of another request.
+A register is a node: the value 7 is `/onethrone/0000000007`, which holds "7".
 
 Rules:
 
@@ -21,7 +19,7 @@ a paramiko channel have them.
 
 Example:
 
-    with Client.connect(socket.create_connection(("127.0.0.1", 2181)), deadline_s=5) as client:
+    with ZooKeeperClient.connect(socket.create_connection(("127.0.0.1", 2181)), deadline_s=5) as client:
         client.create("/a", b"1")
         assert client.get_data("/a") == b"1"
 """
@@ -33,7 +31,8 @@ import struct
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+
+from harness.workloads.base import ClientError, Connect, Failed, SocketLike, Unknown
 
 CREATE, EXISTS, GET_DATA, GET_CHILDREN, SYNC, PING, CLOSE_SESSION = 1, 3, 4, 8, 9, 11, -11
 
@@ -65,32 +64,6 @@ PING_XID, WATCH_XID = -2, -1
 REPLY_BYTES_MAX = 64 << 20
 FOUR_LETTER_BYTES_MAX = 1 << 20
 _OPEN_ACL = struct.pack(">ii", 1, 31) + struct.pack(">i5si6s", 5, b"world", 6, b"anyone")
-
-
-class SocketLike(Protocol):
-    """What a connection must offer; `socket.socket` and `paramiko.Channel` do."""
-
-    def sendall(self, data: bytes, /) -> object: ...
-    def recv(self, count: int, /) -> bytes: ...
-    def settimeout(self, timeout: float | None, /) -> None: ...
-    def shutdown(self, how: int, /) -> None: ...
-    def close(self) -> None: ...
-
-
-class ZooKeeperError(Exception):
-    """A call that did not return a result; `code` is ZooKeeper's, when a server gave one."""
-
-    def __init__(self, what: str, code: int | None = None) -> None:
-        super().__init__(what)
-        self.code = code
-
-
-class Failed(ZooKeeperError):
-    """The operation surely did not happen."""
-
-
-class Unknown(ZooKeeperError):
-    """Whether the operation happened is not known, and the session is of no further use."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +104,7 @@ class ZooKeeperClient:
             _, client.session_timeout_ms, client.session, _ = struct.unpack_from(">iiqi", reply)
             if client.session_timeout_ms <= 0:
                 raise Unknown("the server refused the session (time-out 0)")
-        except ZooKeeperError as error:
+        except ClientError as error:
             client._hang_up()
             raise Failed(f"no session: {error}") from error
         except BaseException:
@@ -186,7 +159,7 @@ class ZooKeeperClient:
     def close(self) -> None:
         """End the session in good order if the server answers within a second, and hang up."""
         if not self._broken:
-            with contextlib.suppress(ZooKeeperError):  # without an answer the session expires by itself
+            with contextlib.suppress(ClientError):  # without an answer the session expires by itself
                 self._call(CLOSE_SESSION, b"", 1.0)
         self._hang_up()
 
@@ -336,3 +309,78 @@ def _read_buffer(reply: bytes, at: int) -> tuple[bytes, int]:
     if length < 0 or at + 4 + length > len(reply):
         raise ValueError(f"a buffer of {length} bytes at {at} in a reply of {len(reply)}")
     return reply[at + 4 : at + 4 + length], at + 4 + length
+
+
+# ---- registers -------------------------------------------------------------------------------------------------------
+
+ROOT = "/onethrone"
+
+
+def path_of(value: int) -> str:
+    """The node that holds `value`."""
+    return f"{ROOT}/{value:010d}"
+
+
+class ZooKeeperClients:
+    """See `harness.workloads.base.Clients`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._root_made = False
+
+    def connect(self, connect: Connect, deadline_s: float) -> ZooKeeperRegisters:
+        client = ZooKeeperClient.connect(connect(self._port), deadline_s)
+        try:
+            if not self._root_made:
+                _make_root(client)
+                self._root_made = True
+        except BaseException:
+            client.abort()
+            raise
+        return ZooKeeperRegisters(client)
+
+
+class ZooKeeperRegisters:
+    """See `harness.workloads.base.RegisterClient`."""
+
+    def __init__(self, client: ZooKeeperClient) -> None:
+        self._client = client
+
+    @property
+    def usable(self) -> bool:
+        return self._client.usable
+
+    def write(self, value: int) -> None:
+        self._client.create(path_of(value), b"%d" % value)
+
+    def read(self, value: int) -> int | None:
+        try:
+            return int(self._client.get_data(path_of(value)))
+        except Failed as error:
+            if error.code == NO_NODE:
+                return None
+            raise
+
+    def read_all(self, deadline_s: float) -> list[int]:
+        self._client.sync(ROOT, deadline_s)
+        try:
+            names = self._client.get_children(ROOT, deadline_s)
+        except Failed as error:
+            if error.code == NO_NODE:
+                return []
+            raise
+        return [int(name) for name in names if name.isdigit()]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def abort(self) -> None:
+        self._client.abort()
+
+
+def _make_root(client: ZooKeeperClient) -> None:
+    try:
+        client.create(ROOT, b"")
+    except Failed as error:
+        if error.code != NODE_EXISTS:
+            raise

@@ -246,7 +246,8 @@ def test_groups_and_weights() -> None:
             "every participant has to be in exactly one group",
         ),
         ({"settings": SETTINGS | {"tick_ms": 0}}, "settings.tick_ms has to be more than 0"),
-        ({"settings": {"tick_ms": 100}}, "missing required field `init_limit`"),
+        ({"settings": {"tick_ms": 100}}, "settings.init_limit has to be more than 0"),
+        ({"settings": {}, "bounds": {"convergence_s": 3.0}}, "settings.tick_ms has to be more than 0"),
     ],
 )
 def test_a_run_that_cannot_be_meant_is_refused(run: dict[str, Any], words: str) -> None:

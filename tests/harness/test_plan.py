@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from harness import UsageError
+from harness.plan import checks
 from harness.plan import schema as plans
+from harness.systems.zookeeper.settings import ZooKeeperSettings
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -19,9 +21,8 @@ def test_a_plan_written_out_and_read_again_is_the_same_plan(tmp_path: Path) -> N
         name="nightly",
         seed=41,
         hosts=plans.HostsPlan(lab=5),
-        ensemble=plans.EnsemblePlan(
-            tick_ms=300, observers=("n5",), weights={"n1": 2}, groups=(("n1", "n2"), ("n3", "n4"))
-        ),
+        system_settings=ZooKeeperSettings(tick_ms=300),
+        ensemble=plans.EnsemblePlan(observers=("n5",), weights={"n1": 2}, groups=(("n1", "n2"), ("n3", "n4"))),
     )
     assert plans.load(write(tmp_path, plan.to_toml())) == plan
 
@@ -35,7 +36,8 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
     assert "sed: there is no such key (did you mean seed?)" in message
     assert "[ensemble] tick_mss: there is no such key (did you mean tick_ms?)" in message
     assert "limit_s" in message
-    assert "Expected `float`, got `str`" in message
+    assert "[time] limit_s: needs seconds, or a length of time as in 90s, 10m, 8h or 1d, not 'long'" in message
+    assert all(line.startswith(f"{tmp_path}") for line in message.splitlines()), "one problem a line"
 
 
 @pytest.mark.parametrize(
@@ -44,9 +46,9 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
         ("", "needs either lab"),
         ("[hosts]\nlab = 5\nnames = ['a', 'b', 'c']", "needs either lab"),
         ("[hosts]\nlab = 2", "at least 3 participants"),
-        ("[hosts]\nlab = 1000", "from 1 to"),
+        ("[hosts]\nlab = 1000", "[hosts] lab: from 0 to 50, not 1000"),
         ("[hosts]\nnames = ['a', 'a', 'b', 'c']", "named twice"),
-        ("[hosts]\nlab = 3\n[ensemble]\nobservers = ['n9']", "n9 is not one of the hosts"),
+        ("[hosts]\nlab = 3\n[ensemble]\nobservers = ['n9']", "[ensemble] observers: n9 is not one of the servers"),
         ("[hosts]\nlab = 3\n[ensemble]\ngroups = [['n1'], ['n2']]", "exactly one group"),
         ("[hosts]\nlab = 3\nssh_config = 'x'", "have one of their own"),
         ("[hosts]\nlab = 3\ndirectory = 'relative'", "an absolute path"),
@@ -68,11 +70,14 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
             "[hosts]\nlab = 3\n[ensemble]\nbug = 'half-quorums'",
             "there is no 'half-quorums' (did you mean half-quorum?)",
         ),
-        ("system = 'zookeeper'\n[hosts]\nlab = 3\n[ensemble]\nbug = 'half-quorum'", "onethrone's own server only"),
+        (
+            "system = 'zookeeper'\n[hosts]\nlab = 3\n[ensemble]\nbug = 'half-quorum'",
+            "no bug can be planted in zookeeper",
+        ),
         ("[hosts]\nlab = 3\n[ensemble.weights]\nn1 = 2", "give groups"),
         (
             "[hosts]\nlab = 3\n[ensemble]\ngroups = [['n1', 'n2', 'n3']]\nweights = {n1 = 0, n2 = 0, n3 = 0}",
-            "nobody weighs",
+            "all are 0, so no server can be elected",
         ),
         ("this is not toml", "cannot be read as a plan"),
     ],
@@ -80,7 +85,7 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
 def test_a_plan_that_cannot_be_run_is_refused_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
     file = write(tmp_path, text)
     with pytest.raises(UsageError, match=r"plan\.toml") as caught:
-        plans.check(plans.load(file), str(file))
+        checks.check(plans.load(file), file)
     assert reason in str(caught.value)
 
 

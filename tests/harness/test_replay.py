@@ -17,14 +17,14 @@ from click.testing import CliRunner, Result
 from checker.history import Writer
 from harness import UsageError
 from harness.cli.replay import replay
-from harness.plan.schema import EnsemblePlan
 from harness.replay.messages import exchange
 from harness.replay.run import replay_run
 from harness.replay.server import Times
-from harness.workloads.zookeeper import ZooKeeperError
+from harness.systems.zookeeper.settings import ZooKeeperSettings
+from harness.workloads.base import ClientError
 from tests.ensembles import Servers
 
-SETTINGS = EnsemblePlan(
+SETTINGS = ZooKeeperSettings(
     tick_ms=500, init_limit=10, sync_limit=8, client_port=22181, quorum_port=22888, election_port=23888
 )
 
@@ -55,12 +55,12 @@ def write(servers: Servers, host: str, path: str) -> None:
     def done() -> bool:
         try:
             client = servers.client(host)
-        except (OSError, ZooKeeperError):
+        except (OSError, ClientError):
             return False
         try:
             client.create(path, b"data")
             return True
-        except (OSError, ZooKeeperError):
+        except (OSError, ClientError):
             return False
         finally:
             client.close()

@@ -18,7 +18,7 @@ from checker.promises.convergence import bound_ns
 from checker.vocabulary import EnsembleSettings, RunOp, typed
 from harness.replay.messages import Exchange
 from harness.report import exchanged, ops
-from harness.report.broken import BOUND
+from harness.report.broken import FORMULA_0_1
 from harness.report.build import ROWS_MAX, build
 from harness.report.clients import ClientRows
 from harness.report.columns import Strings, column, stat, visible
@@ -189,7 +189,7 @@ def test_the_convergence_bound_is_stated_as_the_checker_computes_it() -> None:
             ensemble={},
             settings=EnsembleSettings(tick, init, sync, most),
         )
-        stated = re.sub(r"(\d+) s\b", r"\1 * 1000", BOUND)
+        stated = re.sub(r"(\d+) s\b", r"\1 * 1000", FORMULA_0_1["convergence"])
         names = {"init_limit": init, "sync_limit": sync, "tick": tick, "max_notification_interval": most}
         for name, number in names.items():
             stated = re.sub(rf"\b{name}\b", str(number), stated)

@@ -12,7 +12,7 @@ import pytest
 from harness import UsageError
 from harness.cli import run
 from harness.cli.onethrone import main
-from harness.plan.schema import HostsPlan, Plan, TimePlan
+from harness.plan.schema import HostsPlan, Plan, TimePlan, system_of
 from harness.runs import run as runs
 
 
@@ -53,7 +53,7 @@ def test_the_shortest_time_that_the_help_names_is_enough_and_a_second_less_is_no
     assert isinstance(option, click.Option)
     least_s = float(re.findall(r"(\S+) s with the default", option.help or "")[0])
     plan = Plan(hosts=HostsPlan(lab=5), time=TimePlan(limit_s=least_s))
-    assert runs.draw(plan, runs.run_value(plan, {}), {"nft"}).duration_s == least_s
+    assert runs.draw(plan, system_of(plan), {"nft"}).duration_s == least_s
     short = plan.replace(time=TimePlan(limit_s=least_s - 1))
     with pytest.raises(UsageError, match="too short"):
-        runs.draw(short, runs.run_value(short, {}), {"nft"})
+        runs.draw(short, system_of(short), {"nft"})

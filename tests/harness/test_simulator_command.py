@@ -20,6 +20,7 @@ from harness.plan.schema import EnsemblePlan, HostsPlan, Plan
 from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import Knobs
 from harness.simulator.simulated_run import SimulatorSettings
+from harness.systems.zookeeper.settings import ZooKeeperSettings
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 
@@ -99,12 +100,12 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
     tmp_path: Path,
 ) -> None:
     hosts = ("tic", "a1", "a2", "a3", "b1", "b2", "b3")
-    ensemble = EnsemblePlan(
-        tick_ms=300, observers=("tic",), groups=(("a1", "a2", "a3"), ("b1", "b2", "b3")), weights={"b3": 2}
-    )
+    ensemble = EnsemblePlan(observers=("tic",), groups=(("a1", "a2", "a3"), ("b1", "b2", "b3")), weights={"b3": 2})
     run = tmp_path / "run"
     run.mkdir()
-    (run / "plan.toml").write_text(Plan(name="night", hosts=HostsPlan(names=hosts), ensemble=ensemble).to_toml())
+    settings = ZooKeeperSettings(tick_ms=300)
+    plan = Plan(name="night", hosts=HostsPlan(names=hosts), ensemble=ensemble, system_settings=settings)
+    (run / "plan.toml").write_text(plan.to_toml())
     faults = (Fault("f1", "kill", 2.0, 2.0, "leader"),)
     Schedule(9, 6, 24.0, 1.0, 8.0, 16.0, faults).save(run / "schedule.json")
     assert simulate("--schedule", run, "--seed", 3, "--results", tmp_path / "results") == 0
@@ -113,8 +114,7 @@ def test_a_run_of_a_hierarchical_ensemble_on_hosts_is_simulated_with_its_groups_
     assert (inputs.servers, inputs.settings.observers, inputs.settings.tick_ms) == (7, 1, 300)
     assert inputs.settings.groups == ((1, 2, 3), (4, 5, 6))
     assert inputs.settings.weights == {6: 2}
-    plan = (tmp_path / "results" / "latest" / "plan.toml").read_text()
-    assert 'observers = [\n    "n7",\n]' in plan
+    assert 'observers = [\n    "n7",\n]' in (tmp_path / "results" / "latest" / "plan.toml").read_text()
 
 
 def test_the_commands_that_repeat_name_the_run_that_latest_was_when_the_command_was_given(
@@ -220,13 +220,16 @@ def test_without_room_one_seed_fails_with_a_reason_and_a_campaign_still_tells_wh
         (["--until", f"{'9' * 400}h"], "has to be finite"),
         (["--seed", "1", "--bug", "no-such"], "there is no such bug"),
         (["--seed", "1", "--bug", "all"], "--bug all"),
-        (["--seed", "1", "--servers", "4", "--observers", "2"], "fewer than 3 participants"),
-        (["--seed", "1", "--groups", "1,2/3,4"], "each of the participants 1 to 5"),
+        (["--seed", "1", "--servers", "4", "--observers", "2"], "needs at least 3 participants"),
+        (["--seed", "1", "--groups", "1,2/3,4"], "each of the participants"),
         (["--seed", "1", "--groups", "1,2/2,3,4,5"], "each of the participants"),
         (["--seed", "1", "--groups", "one"], "give each group's sids"),
         (["--seed", "1", "--weights", "1=2"], "they count within groups only"),
-        (["--seed", "1", "--groups", "1,2,3/4,5", "--weights", "9=1"], "server 9 is in no group"),
-        (["--seed", "1", "--groups", "1,2,3,4,5", "--weights", "1=0,2=0,3=0,4=0,5=0"], "nobody weighs anything"),
+        (["--seed", "1", "--groups", "1,2,3/4,5", "--weights", "9=1"], "server 9 is not one of the servers"),
+        (
+            ["--seed", "1", "--groups", "1,2,3,4,5", "--weights", "1=0,2=0,3=0,4=0,5=0"],
+            "all are 0, so no server can be elected",
+        ),
         (["--seed", "1", "--time-limit", "20"], "too short for a storm"),
         (["--seed", "1", "--schedule", "nowhere.json"], "there is no schedule"),
         (["--seeds", "0:2", "--scheduler", "nonsense"], "--scheduler nonsense"),

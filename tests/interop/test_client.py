@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from harness.workloads.zookeeper import NO_NODE, NODE_EXISTS, Failed, Unknown
+from harness.workloads.base import Failed, Unknown
+from harness.workloads.zookeeper import NO_NODE, NODE_EXISTS
 from tests.ensembles import Servers
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from harness.workloads.zookeeper import Unknown, ZooKeeperClient
+from harness.workloads.base import Unknown
+from harness.workloads.zookeeper import ZooKeeperClient
 from tests.ensembles import SETTINGS, Servers
 
 OURS, ZOOKEEPER = "onethrone", "zookeeper"
@@ -114,7 +115,7 @@ def test_what_only_a_dead_leader_had_logged_is_taken_back(
     tmp_path: Path, systems_by_host: dict[str, str], sync: str
 ) -> None:
     def is_logged() -> bool:
-        data = servers.directories["n3"] / servers.systems["n3"].data
+        data = servers.directories["n3"] / "data"
         return any(b"/logged-by-n3-alone" in path.read_bytes() for path in data.rglob("*") if path.is_file())
 
     # The followers are stopped, then killed: what the leader sent them is never read.  It notices after syncLimit.

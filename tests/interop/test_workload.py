@@ -12,14 +12,16 @@ import pytest
 
 from checker.history import Op, Writer, read
 from harness.workloads.registers import Workload, ranges
-from tests.ensembles import Servers
+from harness.workloads.zookeeper import ZooKeeperClients
+from tests.ensembles import SETTINGS, Servers
 
 
 def started(servers: Servers, history: Writer, deadline_s: float) -> Workload:
     began = time.monotonic_ns()
     return Workload(
         servers.hosts,
-        servers.connect,
+        ZooKeeperClients(SETTINGS.client_port),
+        servers.connect_to,
         history,
         lambda: time.monotonic_ns() - began,
         workers=3,

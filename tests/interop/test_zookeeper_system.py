@@ -6,9 +6,10 @@ import signal
 import time
 from typing import Any
 
-from harness.plan.schema import EnsemblePlan
-from harness.systems.base import Place, make
-from harness.systems.zookeeper import ZooKeeperTranslator
+from harness.systems.base import Ensemble, Place, Said
+from harness.systems.zookeeper.log import ZooKeeperLog
+from harness.systems.zookeeper.settings import ZooKeeperSettings
+from harness.systems.zookeeper.system import ZooKeeper
 from tests.ensembles import Servers
 
 PLACES = {f"n{sid}": Place(f"n{sid}", sid, f"10.0.0.{sid}", "/run") for sid in range(1, 6)}
@@ -84,9 +85,8 @@ def established(servers: Servers) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def test_every_file_of_a_member_names_the_whole_ensemble() -> None:
-    ensemble = EnsemblePlan(observers=("n5",), groups=(("n1", "n2"), ("n3", "n4")), weights={"n1": 2}, tick_ms=250)
-    system = make("zookeeper", ensemble, PLACES)
-    files = system.files("n5")
+    ensemble = Ensemble(PLACES, observers=("n5",), groups=(("n1", "n2"), ("n3", "n4")), weights={"n1": 2})
+    files = ZooKeeper(ZooKeeperSettings(tick_ms=250), ensemble).files("n5")
     lines = files["zoo.cfg"].decode().splitlines()
     assert "tickTime=250" in lines
     assert "server.1=10.0.0.1:2888:3888:participant" in lines
@@ -97,18 +97,18 @@ def test_every_file_of_a_member_names_the_whole_ensemble() -> None:
 
 
 def test_a_line_carries_its_time_to_the_millisecond_and_others_give_nothing() -> None:
-    translator = ZooKeeperTranslator(EnsemblePlan(), PLACES, "n1")
+    log = ZooKeeperLog(ZooKeeperSettings(), Ensemble(PLACES), "n1")
     note = (
         "2026-11-23 23:06:17,049 [myid:1] - INFO  [WorkerReceiver[myid=1]:FastLeaderElection] - Notification: "
         "my state:LOOKING; n.sid:1, n.state:LOOKING, n.leader:1, n.round:0x1, n.peerEpoch:0xa, n.zxid:0xa0000000f, "
         "message format version:0x2, n.config version:0x0"
     )
-    op = translator.translate(note)
-    assert op is not None
-    assert (op["wall_ns"], op["time_error_ns"]) == (1795475177_049_500_000, 500_000)
-    assert op["value"]["vote"] == {"leader": 1, "zxid": 0xA0000000F, "round": 1, "epoch": 10}
-    assert (op["value"]["current_epoch"], op["value"]["last_zxid"]) == (10, 0xA0000000F)
-    assert translator.translate(note) is None, "nothing changed"
+    (said,) = log.read(note)
+    assert isinstance(said, Said)
+    assert (said.at.wall_ns, said.at.error_ns) == (1795475177_049_500_000, 500_000)
+    assert said.more["vote"] == {"leader": 1, "zxid": 0xA0000000F, "round": 1, "epoch": 10}
+    assert (said.more["current_epoch"], said.more["last_zxid"]) == (10, 0xA0000000F)
+    assert list(log.read(note)) == [], "nothing changed"
     for line in (
         "",
         "java.io.EOFException",
@@ -117,4 +117,4 @@ def test_a_line_carries_its_time_to_the_millisecond_and_others_give_nothing() ->
         note[:80],
         "2026-99-99 " + note[11:],
     ):
-        assert translator.translate(line) is None
+        assert list(log.read(line)) == []

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.workloads.zookeeper import Failed, Unknown, ZooKeeperClient
+from harness.workloads.base import Failed, Unknown
+from harness.workloads.zookeeper import ZooKeeperClient
 from node.agent.agent import Agent, EventsFile
 from node.agent.journal import Journal, JournalStep, Start, digest, read, repeat
 from node.agent.storage import Storage
@@ -102,7 +103,7 @@ def frame(record: bytes) -> bytes:
 
 
 def raw(servers: Servers, host: str) -> socket.socket:
-    return socket.create_connection((servers.places[host].address, servers.systems[host].client_port), DEADLINE_S)
+    return socket.create_connection((servers.places[host].address, servers.client_port), DEADLINE_S)
 
 
 def receive(connection: socket.socket, count: int) -> list[bytes]:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from harness.hosts.archive import build
-from harness.workloads.zookeeper import Failed, Unknown, ZooKeeperClient, four_letter_word
+from harness.workloads.base import Failed, Unknown
+from harness.workloads.zookeeper import ZooKeeperClient, four_letter_word
 from nemesis.injector import abilities, linux
 from tests.addresses import network
 

@@ -1,4 +1,4 @@
-"""Apache ZooKeeper 3.8 (Debian's package) as the system under test: its log becomes `state` ops.
+"""The log of Apache ZooKeeper 3.8, read as statements.
 
 The model.  ZooKeeper does not report its transitions, but it logs them, and with four of its loggers turned up the log
 says all that a `state` op holds (protocol section 8):
@@ -27,7 +27,7 @@ when a quorum has acknowledged the epoch), the epoch is known, and the acks of a
 logged.  Threads log in any order, so this is up to some milliseconds after the fact.
 
 Time.  A line carries the wall clock that the JVM sees, cut to a millisecond: what happened lies within the millisecond
-after it.  The op's `wall_ns` is the middle of that, its `time_error_ns` half a millisecond; whoever maps the host's
+after it.  The statement's `wall_ns` is the middle of that, its `error_ns` half a millisecond; whoever maps the host's
 wall clock to the run's adds the error of that mapping.  While a clock fault is in force on the server, `wall_ns` is the
 false clock's, and only the time at which the line was read bounds it.
 """
@@ -35,97 +35,14 @@ false clock's, and only the time at which the line was read bounds it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.plan.schema import EnsemblePlan
-from harness.systems.base import Ask, Clock, Command, Place, serves, zoo_cfg
+from harness.systems.base import Ensemble, Moment, Role, Said, Started, Statement
+from harness.systems.zookeeper.settings import ZooKeeperSettings
 
-JARS = "/usr/share/java"
-_JAR_NAMES = (
-    "zookeeper",
-    "zookeeper-jute",
-    "slf4j-api",
-    "slf4j-log4j12",
-    "log4j-1.2",
-    "metrics-core",
-    "snappy-java",
-    "netty-all",
-    "commons-cli",
-)
-"""Named one by one: a wildcard brings four SLF4J bindings, and which one wins (one of them logs nothing) is chance."""
-
-_JVM = (
-    "-Xms32m",
-    "-Xmx128m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",  # starting costs half; nothing here runs long enough for the second compiler to pay
-    "-XX:-UsePerfData",  # it would leave a file in /tmp after a kill
-    "-Duser.timezone=UTC",
-    "-Dzookeeper.jmx.log4j.disable=true",
-)
-
-_LOG4J = """\
-log4j.rootLogger=INFO, CONSOLE
-log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
-log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
-log4j.appender.CONSOLE.layout.ConversionPattern=%d{ISO8601} [myid:%X{myid}] - %-5p [%t:%c{1}] - %m%n
-log4j.logger.org.apache.zookeeper.server.quorum.Learner=TRACE
-log4j.logger.org.apache.zookeeper.server.quorum.LearnerHandler=TRACE
-log4j.logger.org.apache.zookeeper.server.NIOServerCnxn=WARN
-log4j.logger.org.apache.zookeeper.server.command=WARN
-"""
-
-
-class ZooKeeper:
-    """See `harness.systems.System`."""
-
-    name = "zookeeper"
-    data = "data"
-    events = "server.log"
-    logs = ("zoo.cfg", "server.log")
-
-    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place]) -> None:
-        self._ensemble = ensemble
-        self._places = places
-        self.client_port = ensemble.client_port
-        self.ports = (ensemble.client_port, ensemble.quorum_port, ensemble.election_port)
-
-    def files(self, host: str) -> dict[str, bytes]:
-        more = {
-            "4lw.commands.whitelist": "*",
-            "admin.enableServer": "false",
-            "preAllocSize": "1024",  # KiB; by default each log file takes 64 MiB at once
-            "maxClientCnxns": "0",
-        }
-        return {
-            "zoo.cfg": zoo_cfg(self._ensemble, self._places, host, more),
-            "log4j.properties": _LOG4J.encode(),
-            f"{self.data}/myid": b"%d\n" % self._places[host].sid,
-        }
-
-    def command(self, host: str) -> Command:
-        directory = self._places[host].directory
-        classpath = ":".join([directory, *(f"{JARS}/{name}.jar" for name in _JAR_NAMES)])
-        main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-        argv = ("java", *_JVM, "-cp", classpath, main, f"{directory}/zoo.cfg")
-        return Command(argv, directory, f"{directory}/{self.events}")
-
-    def translator(self, host: str) -> ZooKeeperTranslator:
-        return ZooKeeperTranslator(self._ensemble, self._places, host)
-
-    def ready(self, ask: Ask) -> bool:
-        return serves(ask)
-
-    def clock(self, ask: Ask) -> Clock:
-        """`zk_uptime` of `mntr` (milliseconds; the JVM's monotonic clock since its start), while the server serves."""
-        for line in ask("mntr").splitlines():
-            key, _, value = line.partition("\t")
-            if key == "zk_uptime":
-                return Clock(int(float(value)) * 1_000_000, None)
-        return Clock(None, None)
-
+LOG = "server.log"
 
 _ENVELOPE = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \[myid:\d*\] - (?P<level>[A-Z]+) +"
@@ -144,22 +61,31 @@ _SYNCHRONIZING = re.compile(
 _QUORUM = re.compile(r"Have quorum of supporters, sids: \[(?P<sids>[\[\], \d]*)\]; .*zxid: (?P<zxid>0x[0-9a-f]+)")
 _CONNECTED = re.compile(r"Successfully connected to leader, using address: [^/]*/(?P<address>.+)")
 _LOADED = re.compile(r"Snapshot loaded in \d+ ms, highest zxid is (?P<zxid>0x[0-9a-f]+)")
-_ROLES = {"looking": "LOOKING", "following": "FOLLOWING", "leading": "LEADING", "observing": "OBSERVING"}
+_ROLES: dict[str, Role] = {
+    "looking": "LOOKING",
+    "following": "FOLLOWING",
+    "leading": "LEADING",
+    "observing": "OBSERVING",
+}
 _ENDED = ("Exception when following the leader", "Exception when observing the leader", "Unexpected exception")
 
 
-class ZooKeeperTranslator:
+class ZooKeeperLog:
     """Reads one server's log, line by line, through its restarts (protocol section 8)."""
 
-    def __init__(self, ensemble: EnsemblePlan, places: Mapping[str, Place], host: str) -> None:
+    path = LOG
+
+    def __init__(self, settings: ZooKeeperSettings, ensemble: Ensemble, host: str) -> None:
+        places = ensemble.places
         self._sid = places[host].sid
-        self._sid_by_address = {f"{p.address}:{ensemble.quorum_port}": p.sid for p in places.values()}
+        self._sid_by_address = {f"{p.address}:{settings.quorum_port}": p.sid for p in places.values()}
         self._voters = sum(p.host not in ensemble.observers for p in places.values())
         self._said: dict[str, Any] = {}
         self._start()
 
     def _start(self) -> None:
-        self._role, self._phase = "LOOKING", "election"
+        self._role: Role = "LOOKING"
+        self._phase = "election"
         self._round = 0
         self._vote: dict[str, int] | None = None
         self._votes: dict[int, dict[str, Any]] = {}
@@ -178,29 +104,33 @@ class ZooKeeperTranslator:
         self._reason = "the server started"
         self._exception_follows = False
 
-    def translate(self, line: str) -> dict[str, Any] | None:
-        """See `harness.systems.Translator`; a line that no rule knows gives None."""
+    def read(self, line: str) -> Iterator[Statement]:
+        """See `harness.systems.base.Follow`."""
         envelope = _ENVELOPE.match(line)
         if envelope is None:
             if self._exception_follows and line.strip():
                 self._reason += f": {line.strip()}"
                 self._exception_follows = False
-            return None
+            return
         self._exception_follows = False
         try:
-            time = {"wall_ns": _wall_ns(envelope["time"]) + 500_000, "time_error_ns": 500_000}
+            at = Moment(wall_ns=_wall_ns(envelope["time"]) + 500_000, error_ns=500_000)
         except ValueError:
-            return None  # looks like a time, and is none: part of some longer text
+            return  # looks like a time, and is none: part of some longer text
         source, message = envelope["source"], envelope["message"]
         if source == "QuorumPeerMain" and message.startswith("Starting quorum peer"):
             self._said = {}
             self._start()
-            return {"f": "started", "value": {"sid": self._sid}, **time}
+            yield Started(at, {"sid": self._sid})
+            return
         rule = getattr(self, f"_read_{source.lower()}", None)
         if rule is not None:
             rule(message)
         value = self._value()
-        return None if value is None else {"f": "state", "value": value, **time}
+        if value is not None:
+            leader = None if self._leader is None else str(self._leader)
+            serving = self._phase == "broadcast"
+            yield Said(at, self._role, leader, self._epoch, self._established, serving, value)
 
     # ---- one rule per class that logs ----------------------------------------------------------------------------
 
@@ -283,7 +213,7 @@ class ZooKeeperTranslator:
         self._acks, self._newleader_acks = {}, set()
         self._quorum_logged = self._established = False
 
-    def _peer_state(self, role: str, phase: str | None) -> None:
+    def _peer_state(self, role: Role, phase: str | None) -> None:
         if role == "LOOKING":
             self._looking()
             return
