@@ -38,7 +38,7 @@ def words_in_code(page: Path) -> Iterator[str]:
         yield found.group(1)
 
 
-# ---- files, functions, modules, links ----------------------------------------------------------------------------------
+# ---- files, functions, modules, links --------------------------------------------------------------------------------
 
 
 def is_there(path: str) -> bool:
@@ -81,7 +81,7 @@ def module_or_name_is_there(dotted: str) -> bool:
 def missing_of(word: str) -> bool:
     """Whether a word in backticks means something of ours that is not there."""
     path, _, name = word.partition(":")
-    if path in FOLDERS or path.partition("/")[0] in FOLDERS and "/" in path and " " not in path:
+    if path in FOLDERS or (path.partition("/")[0] in FOLDERS and "/" in path and " " not in path):
         if not is_there(path):
             return True
         return bool(name) and path.endswith(".py") and name not in defined(ROOT / path)
@@ -137,7 +137,7 @@ def test_every_step_of_the_walks_names_a_function() -> None:
 
 
 def shown_commands(page: Path) -> Iterator[str]:
-    """The arguments of each `onethrone ...` that a reader may type: in a console, in an indented block, in backticks."""
+    """The arguments of each `onethrone ...` that a reader may type: in a fence, an indented block, or backticks."""
     text = page.read_text(encoding="utf-8")
     for fence in FENCE.findall(text):
         for line in fence.splitlines():
@@ -178,7 +178,7 @@ def wrong(arguments: str) -> str:
         values, left, _ = command.make_parser(context).parse_args(list(words))
         if left:
             return f"unexpected: {left}"
-        for param in [] if values.get("help") else command.params:
+        for param in [] if "--help" in words else command.params:
             check_value(param, context, values.get(param.name or ""))
     except (AssertionError, click.ClickException) as error:
         return str(error.format_message() if isinstance(error, click.ClickException) else error)
@@ -186,7 +186,7 @@ def wrong(arguments: str) -> str:
 
 
 def check_value(param: click.Parameter, context: click.Context, value: Any) -> None:
-    absent = value is None or isinstance(value, tuple) and not value or "UNSET" in repr(value)
+    absent = value in (None, ()) or "UNSET" in repr(value)  # click 8.3 and later have a private word for it
     if absent:
         if param.required:
             raise click.MissingParameter(param=param, ctx=context)
@@ -203,10 +203,11 @@ def test_command_lines_that_a_page_shows_are_accepted(page: Path) -> None:
 
 
 def every_option() -> set[str]:
-    found, waiting = {"-h", "--help"}, [program]
+    found = {"-h", "--help"}
+    waiting: list[click.Command] = [program]
     context = click.Context(program)
     while waiting:
-        command: click.Command = waiting.pop()
+        command = waiting.pop()
         for param in command.params:
             found.update([*param.opts, *param.secondary_opts])
         if isinstance(command, click.Group):
