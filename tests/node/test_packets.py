@@ -69,10 +69,12 @@ def test_snapshot_of_an_empty_tree_is_its_root() -> None:
 
 
 def test_snapshot_writes_missing_parents_before_their_children() -> None:
-    nodes = packets.decode_snapshot(packets.encode_snapshot({"/a/b/c": b"1", "/a.x": b"2"}))
+    stream = packets.encode_snapshot({"/a/b/c": b"1", "/a.x": b"2"})
+    nodes = packets.decode_snapshot(stream)
     assert nodes == {"/": b"", "/a": b"", "/a.x": b"2", "/a/b": b"", "/a/b/c": b"1"}
     order = list(nodes)
     assert all(order.index(path.rpartition("/")[0] or "/") < order.index(path) for path in order[1:])
+    assert stream.count(bytes(60)) == len(nodes), "each is written once"
 
 
 def test_snapshot_with_bytes_behind_its_signature_is_refused() -> None:
