@@ -50,7 +50,9 @@ TESTS = [f"tests/node/test_{name}.py" for name in (
 LIMIT_S = 60
 """Maximum time of one mutant.  The tests together take less."""
 TEXT_CALLS = {"log", "report", "refuse", "close", "stop_leading", "stop_following", "LeaderMisbehaved", "WireError"}
-"""Calls whose strings are for people."""
+"""Calls whose arguments are for people."""
+FIELD_CALLS = {"Reader", "boolean", "buffer", "error", "int32", "int64", "string", "take", "vector"}
+"""Calls whose strings are for people: names of fields, for a `WireError` to say."""
 
 COMPARISONS: dict[type[ast.cmpop], list[type[ast.cmpop]]] = {
     ast.Lt: [ast.LtE, ast.Gt], ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.Lt], ast.GtE: [ast.Gt, ast.Lt],
@@ -84,7 +86,7 @@ def is_text(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
         parent = parents.get(at)
         if isinstance(parent, ast.Call) and at is not parent.func:
             name = parent.func.attr if isinstance(parent.func, ast.Attribute) else getattr(parent.func, "id", "")
-            if name in TEXT_CALLS:
+            if name in TEXT_CALLS or (name in FIELD_CALLS and is_string(node)):
                 return True
         if isinstance(at, ast.JoinedStr) or (isinstance(at, ast.BinOp) and is_string(at.left)):
             return True
@@ -359,11 +361,19 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=400, help="Number of mutants. Default: 400.")
     parser.add_argument("--seed", type=int, default=1, help="Draws the mutants. Default: 1.")
     parser.add_argument("--out", type=Path, help="Append each result to this file, as JSON Lines.")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="Run only the mutants that are in this file of results, not noticed."
+    )
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     possible = [site for module in MODULES for site in sites(module)]
     random.Random(options.seed).shuffle(possible)
-    sample = list(islice(filter(None, map(mutant, possible)), options.sample))
+    drawable: Iterator[Mutant] = filter(None, map(mutant, possible))
+    if options.again is not None:
+        lines = [json.loads(line) for line in options.again.read_text().splitlines()]
+        left = {(module, function, change) for module, function, _, change, result in lines if result != "noticed"}
+        drawable = (each for each in drawable if (each.module, each.function, each.change) in left)
+    sample = list(islice(drawable, options.sample))
     print(f"{len(sample)} of {len(possible)} possible mutants", flush=True)
     os.chdir(ROOT)
     runner = Runner(sample, options.out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from harness.simulator import compiled
 from harness.simulator.worker import make_processes
-from node import bugs
+from node import bugs, protocol
 
 DEADLINE_S = 300
 SEEDS = range(6)
@@ -53,6 +54,11 @@ def test_compiled_servers_give_the_histories_of_the_sources_byte_for_byte(
         sources, ours = outcome(seed, bug)
         assert not sources
         assert theirs == ours
+
+
+def test_the_whole_core_is_compiled_but_for_what_no_step_of_it_runs() -> None:
+    core = {f"node.protocol.{module.name}" for module in pkgutil.iter_modules(protocol.__path__)}
+    assert core - set(compiled.MODULES) == {"node.protocol.describe", "node.protocol.states"}
 
 
 def layers() -> list[str]:

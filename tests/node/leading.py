@@ -17,9 +17,9 @@ def elected(sid: int = 3, servers: int = 3, disk: Durable | None = None, **setti
     return probe
 
 
-def serving(servers: int = 3, disk: Durable | None = None) -> tuple[Probe, int]:
+def serving(servers: int = 3, disk: Durable | None = None, **settings: Any) -> tuple[Probe, int]:
     """A leader in broadcast, and its follower 1's connection."""
-    probe = elected(servers, servers, disk)
+    probe = elected(servers, servers, disk, **settings)
     own = probe.server.current_epoch, probe.server.database.last_zxid
     conns = [probe.learner(sid, probe.server.accepted_epoch) for sid in range(1, servers // 2 + 1)]
     for conn in conns:

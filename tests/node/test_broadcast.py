@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.protocol import broadcast
-from node.protocol.events import AppendTxns, ClientRequest, Log, Reply
+from node.protocol.events import AppendTxns, ClientRequest, Log, Reached, Reply, StoreSnapshot
 from node.protocol.messages import (
     ACK,
     COMMIT,
@@ -39,6 +39,19 @@ def test_a_transaction_is_proposed_logged_and_committed_by_a_quorum() -> None:
     assert probe.server.database.nodes["/c1"] == b"v"
     assert probe.server.leading is not None
     assert not probe.server.leading.created
+
+
+def test_a_leader_compacts_its_log_when_it_has_answered_and_keeps_the_younger_half() -> None:
+    """As a follower does: server 3's limit is snap_count and three sixteenths of it, 16 + 3."""
+    probe, conn = serving(snap_count=16)
+    for counter in range(1, 20):
+        assert not [e for e in probe.effects if isinstance(e, StoreSnapshot)]
+        create(probe, counter)
+        effects = probe.packet(conn, ACK, z(1, counter))
+    assert [type(e) for e in effects[-3:]] == [Reply, Reached, StoreSnapshot]
+    stored = effects[-1]
+    assert isinstance(stored, StoreSnapshot)
+    assert (stored.zxid, [t.zxid for t in stored.txns]) == (z(1, 8), [z(1, c) for c in range(9, 20)])
 
 
 def test_commits_go_in_the_order_of_zxids() -> None:

@@ -256,8 +256,10 @@ def test_an_unknown_larger_sid_is_served_and_forgotten_when_it_leaves() -> None:
 def test_strangers_are_bounded() -> None:
     probe = Probe(2)
     for sid in range(100, 400):
-        introduce(probe, sid)
+        refused, _ = introduce(probe, sid)
     assert len(probe.server.peers) == 3 + 64
+    assert probe.hung_up(refused)
+    assert refused not in probe.server.pending
     conn, _ = introduce(probe, 3)
     assert probe.server.peers[3].conn == conn, "a member is served all the same"
 

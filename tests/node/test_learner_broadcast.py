@@ -121,6 +121,7 @@ def test_a_silent_leader_is_left(phase: str, limit_ms: int) -> None:
     probe.advance(1)
     assert probe.server.role == LOOKING
     assert probe.hung_up(conn)
+    assert "leader-silent" in probe.marks()
 
 
 def test_a_leader_that_pings_is_kept() -> None:

@@ -69,10 +69,12 @@ def test_snapshot_of_an_empty_tree_is_its_root() -> None:
 
 
 def test_snapshot_writes_missing_parents_before_their_children() -> None:
-    nodes = packets.decode_snapshot(packets.encode_snapshot({"/a/b/c": b"1", "/a.x": b"2"}))
+    stream = packets.encode_snapshot({"/a/b/c": b"1", "/a.x": b"2"})
+    nodes = packets.decode_snapshot(stream)
     assert nodes == {"/": b"", "/a": b"", "/a.x": b"2", "/a/b": b"", "/a/b/c": b"1"}
     order = list(nodes)
     assert all(order.index(path.rpartition("/")[0] or "/") < order.index(path) for path in order[1:])
+    assert stream.count(bytes(60)) == len(nodes), "each is written once"
 
 
 def test_snapshot_with_bytes_behind_its_signature_is_refused() -> None:
@@ -91,6 +93,17 @@ def test_connect_response_answers_read_only_only_when_asked() -> None:
     response = packets.encode_connect_response(4000, 7, bytes(16), None)
     assert response == bytes.fromhex("00000000 00000fa0 0000000000000007 00000010") + bytes(16)
     assert packets.encode_connect_response(4000, 7, bytes(16), False) == response + b"\0"
+    assert packets.encode_connect_response(4000, 7, bytes(16), True) == response + b"\1"
+
+
+def test_a_client_request_is_its_header_and_the_record_after_it() -> None:
+    data = bytes.fromhex("00000007 00000001") + b"record"
+    assert packets.decode_request_header(data) == (packets.RequestHeader(7, 1), b"record")
+    assert packets.decode_request_header(data[:8]) == (packets.RequestHeader(7, 1), b"")
+
+
+def test_a_reply_header_is_xid_zxid_and_error() -> None:
+    assert packets.encode_reply_header(7, 0x100000002, -110) == bytes.fromhex("00000007 0000000100000002 ffffff92")
 
 
 def test_stat_has_68_bytes() -> None:

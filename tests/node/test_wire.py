@@ -102,6 +102,7 @@ def initial(version: int, sid: int, length: int, address: bytes) -> bytes:
         (initial(V1, 2, 3, b"abc"), "badly formed address"),
         (initial(V1, 2, 5, b"n:x23"), "bad port number"),
         (initial(V1, 2, 7, b"n:70000"), "bad port number"),
+        (initial(V1, 2, 3, b"n:0"), "bad port number"),
         (initial(V1, 2, 5, b":1234"), "badly formed address"),
         (initial(V1, 2, 8, b"::1:3888"), "badly formed address"),
         (initial(V1, 2, 6, "n:²345".encode()), "bad port number"),
