@@ -322,7 +322,7 @@ def as_a_user(place: Path, sub_ids: str, program: str) -> subprocess.CompletedPr
 
 UNPRIVILEGED = """
 import subprocess
-from harness.lab import Lab
+from harness.hosts.provision.lab import Lab
 with Lab.up(2) as lab:
     def ssh(host, command):
         return subprocess.run(["ssh", "-F", lab.ssh_config, host, command], capture_output=True, text=True, timeout=60)
@@ -346,7 +346,7 @@ def test_a_lab_can_be_made_without_root(open_folder: Path) -> None:
 
 
 def test_a_user_without_sub_ids_is_told_what_to_do(open_folder: Path) -> None:
-    program = "from harness.lab import Lab\nfrom harness import UsageError\n"
+    program = "from harness.hosts.provision.lab import Lab\nfrom harness import UsageError\n"
     program += "try:\n  Lab.up(1)\nexcept UsageError as error:\n  print(error)"
     done = as_a_user(open_folder, "", program)
     assert "subuid" in done.stdout, done.stderr
