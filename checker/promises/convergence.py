@@ -27,8 +27,8 @@ acknowledgement and NEWLEADER's, each of which waits `init_limit` ticks at most 
 second for finalizeWait (200 ms) and busy hosts.  An attempt that fails for one straggler is paid for by the same three
 waits.
 
-The end's two acts.  In phase `core` some majority, and in phase `all` every voter together, must have been seen
-converged while it was owed a leader: else little was shown, and the result is unknown.
+The end's two acts.  In phase `majority` some majority, and in phase `everyone` every voter together, must have been
+seen converged while it was owed a leader: else little was shown, and the result is unknown.
 
 Memory: one window.
 """
@@ -40,7 +40,7 @@ from checker.history import Op
 from checker.promises.base import Result, Violations, seconds
 from checker.vocabulary import EVERY, RunOp
 
-ACTS = ("core", "all")
+ACTS = ("majority", "everyone")
 
 
 def bound_ns(run: RunOp) -> int:
@@ -104,7 +104,7 @@ class Convergence:
                 window.ever = True
                 window.accused = False
                 world.picture_due = FOR_EVER
-            if world.phase in ACTS and (world.phase == "core" or len(window.majority) == len(world.voters)):
+            if world.phase in ACTS and (world.phase == "majority" or len(window.majority) == len(world.voters)):
                 self.shown.add(world.phase)
         elif window.without_since is None:
             window.without_since = op.latest

@@ -273,7 +273,7 @@ class BestHistory:
         count, named = self.values.untried_inside(ranges)
         if count:
             self._phantom(op, count, named)
-        if asked in ("all", "end"):
+        if asked in ("everyone", "end"):
             concurrent = set(since)
             missing = 0
             listed: list[int] = []
