@@ -96,10 +96,17 @@ class RunOp(msgspec.Struct, dict=True):
         return Quorum({self.sid(h) for h in self.voters}, self.quorum.groups.values(), weights)
 
 
-class Phase(msgspec.Struct):
-    """f `phase`: the run's own phase; `core` and `all` are the two acts of its end."""
+PHASES_OF_0_1 = {"core": "majority", "all": "everyone"}
+"""The acts of the end as release 0.1 named them in its histories."""
 
-    phase: Literal["calm", "storm", "core", "all", "end"]
+
+class Phase(msgspec.Struct):
+    """f `phase`: the run's own phase; `majority` and `everyone` are the two acts of its end."""
+
+    phase: Literal["calm", "storm", "majority", "everyone", "end", "core", "all"]
+
+    def __post_init__(self) -> None:
+        self.phase = PHASES_OF_0_1.get(self.phase, self.phase)  # type: ignore[assignment]
 
 
 class State(msgspec.Struct, gc=False):

@@ -2,25 +2,27 @@
 
 The model.  A run's time is cut into four phases:
 
-    0 ------ calm_s ----------------------- core_at_s ------------- all_at_s ------------- duration_s
-       calm             storm                 act one: the core         act two: all
+    0 ------ calm_s ------------------ majority_at_s ------------ everyone_at_s ------------ duration_s
+       calm             storm              act one: majority          act two: everyone
 
 Nothing happens in the calm.  The storm is a row of faults that overlap.  At its end some servers break for good (a
-fault whose `for_s` is None); everything else is healed at `core_at_s`, and the majority that is left, the core, must
-converge in act one.  At `all_at_s` the rest is healed, and everybody must converge in act two.
+fault whose `for_s` is None).  Everything else is healed at `majority_at_s`, and the majority that is left must converge
+in act one.  At `everyone_at_s` the rest is healed, and everybody must converge in act two.
 
 The rules of every schedule:
 
-1.  A fault that is not for good is over at `core_at_s`; one that is for good is over at `all_at_s`.
+1.  A fault that is not for good is over at `majority_at_s`; one that is for good is over at `everyone_at_s`.
 2.  Ids are unique.  Faults stand in the order of their starts.
 3.  A schedule holds words for its targets, no host names: it fits any ensemble, on hosts or simulated.
 
 A file is JSON, one fault a line:
 
-    {"schema": 1, "seed": 7, "servers": 5, "duration_s": 60.0, "calm_s": 3.0, "core_at_s": 36.0, "all_at_s": 48.0,
-     "faults": [
+    {"schema": 2, "seed": 7, "servers": 5, "duration_s": 60.0, "calm_s": 3.0, "majority_at_s": 36.0,
+     "everyone_at_s": 48.0, "faults": [
       {"id": "f1", "kind": "kill", "at_s": 3.2, "for_s": 2.5, "targets": "leader"}
      ]}
+
+Files of schema 1 (release 0.1) are read too: there the two times are called `core_at_s` and `all_at_s`.
 
 How a storm is drawn is in `nemesis.storm`.
 """
@@ -36,7 +38,8 @@ import msgspec
 
 from nemesis.faults import KINDS, Fault, FaultError, check
 
-SCHEMA = 1
+SCHEMA = 2
+_NAMES_OF_SCHEMA_1 = {"core_at_s": "majority_at_s", "all_at_s": "everyone_at_s"}
 
 SEED_MAX = 2**31 - 1
 """Of every seed: a run's, a plan's, a simulation's."""
@@ -65,14 +68,14 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     servers: int
     duration_s: float
     calm_s: float
-    core_at_s: float
-    all_at_s: float
+    majority_at_s: float
+    everyone_at_s: float
     faults: tuple[Fault, ...]
     schema: int = SCHEMA
 
     def end_s(self, fault: Fault) -> float:
         """When the fault is over."""
-        return self.all_at_s if fault.for_s is None else fault.at_s + fault.for_s
+        return self.everyone_at_s if fault.for_s is None else fault.at_s + fault.for_s
 
     def steps(self) -> list[Step]:
         """Every start and stop, in the order of their times; at one time stops come first."""
@@ -85,8 +88,8 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [
             (0.0, "calm"),
             (self.calm_s, "storm"),
-            (self.core_at_s, "core"),
-            (self.all_at_s, "all"),
+            (self.majority_at_s, "majority"),
+            (self.everyone_at_s, "everyone"),
             (self.duration_s, "end"),
         ]
 
@@ -132,8 +135,12 @@ def parse(text: bytes | str, where: str = "schedule") -> Schedule:
         raise ScheduleError(f"{where}: this is not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("faults"), list):
         raise ScheduleError(f'{where}: a schedule is an object with a list of "faults"')
-    if document.get("schema", SCHEMA) != SCHEMA:
-        raise ScheduleError(f"{where}: schema: {document['schema']!r} is not known; this program reads schema {SCHEMA}")
+    if document.get("schema", 1) == 1:
+        document = {_NAMES_OF_SCHEMA_1.get(name, name): value for name, value in document.items()} | {"schema": SCHEMA}
+    if document["schema"] != SCHEMA:
+        raise ScheduleError(
+            f"{where}: schema: {document['schema']!r} is not known; this program reads schemas 1 and {SCHEMA}"
+        )
     faults = [_fault(record, index, where) for index, record in enumerate(document["faults"])]
     try:
         schedule = msgspec.convert({**document, "faults": ()}, Schedule)
@@ -161,14 +168,14 @@ def _check(schedule: Schedule, where: str) -> None:
     _within(schedule.seed, 0, SEED_MAX, f"{where}: seed")
     _within(schedule.servers, SERVERS_MIN, SERVERS_MAX, f"{where}: servers")
     _within(schedule.duration_s, 0, DURATION_MAX_S, f"{where}: duration_s")
-    if not 0 <= schedule.calm_s <= schedule.core_at_s <= schedule.all_at_s <= schedule.duration_s:
-        raise ScheduleError(f"{where}: 0 <= calm_s <= core_at_s <= all_at_s <= duration_s does not hold")
+    if not 0 <= schedule.calm_s <= schedule.majority_at_s <= schedule.everyone_at_s <= schedule.duration_s:
+        raise ScheduleError(f"{where}: 0 <= calm_s <= majority_at_s <= everyone_at_s <= duration_s does not hold")
     seen: set[str] = set()
     for fault in schedule.faults:
         if fault.id in seen:
             raise ScheduleError(f"{where}: two faults have the id {fault.id!r}")
         seen.add(fault.id)
-        limit = "all_at_s" if fault.for_s is None else "core_at_s"
+        limit = "everyone_at_s" if fault.for_s is None else "majority_at_s"
         ends = fault.at_s if fault.for_s is None else schedule.end_s(fault)
         if ends > getattr(schedule, limit) + 1e-6:
             what = "at_s" if fault.for_s is None else "for_s"

@@ -87,8 +87,8 @@ def draw(
         raise ScheduleError(f"an ensemble of {servers} loses its quorum with any server; a schedule needs at least 3")
     fault_s = 1.2 * detect_s + 1.0
     bout_s = 0.4 + fault_s + settle_s
-    calm, core_at, act = _phases(duration_s, act_s)
-    bouts = int((core_at - calm) / bout_s)
+    calm, majority_at, act = _phases(duration_s, act_s)
+    bouts = int((majority_at - calm) / bout_s)
     if duration_s < MIN_DURATION_S or bouts < 1:
         least = _least_s(bout_s, act_s)
         raise ScheduleError(
@@ -98,7 +98,7 @@ def draw(
     rng = random.Random(f"storm {seed} {servers} {duration_s} {detect_s} {settle_s} {act} {able}")
     longer = random.Random(f"lasting {seed} {servers}")
     first_deck, deck = _Deck(rng, deposing(), able), _Deck(rng, others(), able)
-    bout_s = (core_at - calm) / bouts  # what is left over goes to the gaps
+    bout_s = (majority_at - calm) / bouts  # what is left over goes to the gaps
     drawn: list[Fault] = []
     usual = max(2, round(FAULTS_A_MINUTE * duration_s / 60 / bouts) - 1)  # beside the one that the throne gets
     for begins in (calm + bout_s * index for index in range(bouts)):
@@ -113,16 +113,16 @@ def draw(
             for card in rest
             if card is not None
         ]
-        drawn += [_lasting(longer, fault, begins, bout_s, fault_s, core_at, lasting) for fault in passing]
-    drawn += _for_good(rng, able, (servers - 1) // 2 if spared is None else spared, core_at)
+        drawn += [_lasting(longer, fault, begins, bout_s, fault_s, majority_at, lasting) for fault in passing]
+    drawn += _for_good(rng, able, (servers - 1) // 2 if spared is None else spared, majority_at)
     drawn.sort(key=lambda fault: fault.at_s)
     return Schedule(
         seed=seed,
         servers=servers,
         duration_s=duration_s,
         calm_s=round(calm, 3),
-        core_at_s=round(core_at, 3),
-        all_at_s=round(core_at + act, 3),
+        majority_at_s=round(majority_at, 3),
+        everyone_at_s=round(majority_at + act, 3),
         faults=tuple(msgspec.structs.replace(fault, id=f"f{index}") for index, fault in enumerate(drawn, 1)),
     )
 
@@ -140,8 +140,8 @@ def _least_s(bout_s: float, act_s: float | None) -> float:
     """
     tenths = math.ceil(10 * max(MIN_DURATION_S, bout_s + 2 * (act_s or 0)))
     while True:
-        calm, core_at, _ = _phases(tenths / 10, act_s)
-        if int((core_at - calm) / bout_s) >= 1:
+        calm, majority_at, _ = _phases(tenths / 10, act_s)
+        if int((majority_at - calm) / bout_s) >= 1:
             return tenths / 10
         tenths += 1
 
@@ -184,14 +184,14 @@ def _timed(rng: random.Random, card: Card, at_s: float, fault_s: float, least_s:
 
 
 def _lasting(
-    rng: random.Random, fault: Fault, begins: float, bout_s: float, fault_s: float, core_at_s: float, chance: float
+    rng: random.Random, fault: Fault, begins: float, bout_s: float, fault_s: float, majority_at_s: float, chance: float
 ) -> Fault:
     """The fault, or a longer one that is over while the faults of a later bout are in force."""
     alone = KINDS[fault.kind].outlasts and fault.targets in ONE_SERVER and fault.shape in ("", "isolate")
     if not alone or rng.random() >= chance:
         return fault
     over = begins + rng.randint(1, LASTING_BOUTS_MAX) * bout_s + rng.uniform(0, fault_s)
-    if over > core_at_s:
+    if over > majority_at_s:
         return fault
     return msgspec.structs.replace(fault, for_s=round(over - fault.at_s, 3))
 
@@ -206,14 +206,14 @@ def _params(rng: random.Random, card: Card) -> Params:
     return {kind.name: kind.draw(rng, card.variant) for kind in in_turn}[card.kind]
 
 
-def _for_good(rng: random.Random, able: Collection[str], spared: int, core_at_s: float) -> list[Fault]:
+def _for_good(rng: random.Random, able: Collection[str], spared: int, majority_at_s: float) -> list[Fault]:
     """The leader and, where more may be spared, others; half a second before the storm is over."""
     cards = [card for card in for_good() if card.kind in able]
     if not cards or not spared:
         return []
     words = ["leader", *["follower"] * (spared - 1)][: rng.randint(max(1, spared - 1), spared)]
     return [
-        Fault(id="", kind=card.kind, at_s=round(core_at_s - 0.5 + 0.1 * index, 3), targets=word, shape=card.shape)
+        Fault(id="", kind=card.kind, at_s=round(majority_at_s - 0.5 + 0.1 * index, 3), targets=word, shape=card.shape)
         for index, (word, card) in enumerate((word, rng.choice(cards)) for word in words[:4])
     ]
 

@@ -28,8 +28,8 @@ its acknowledgement and that of NEWLEADER, each of which waits at most `init_lim
 up.  The last second is for finalizeWait (200 ms) and busy hosts.  An attempt that fails for one straggler is covered by
 the same three waits.
 
-The end's two acts.  In phase `core` some majority, and in phase `all` all voters together, must have been seen
-converged while they had to have a leader.  Otherwise the run showed little, and the result is unknown.
+The end's two acts.  In phase `majority` some majority, and in phase `everyone` all voters together, must have been
+seen converged while they had to have a leader.  Otherwise the run showed little, and the result is unknown.
 
 Memory: one window.
 """
@@ -41,7 +41,7 @@ from checker.history import Op
 from checker.promises.base import Result, Violations, seconds
 from checker.vocabulary import EVERY, RunOp
 
-ACTS = ("core", "all")
+ACTS = ("majority", "everyone")
 
 
 def bound_ns(run: RunOp) -> int:
@@ -105,7 +105,7 @@ class Convergence:
                 window.ever = True
                 window.accused = False
                 world.picture_due = FOR_EVER
-            if world.phase in ACTS and (world.phase == "core" or len(window.majority) == len(world.voters)):
+            if world.phase in ACTS and (world.phase == "majority" or len(window.majority) == len(world.voters)):
                 self.shown.add(world.phase)
         elif window.without_since is None:
             window.without_since = op.latest

@@ -4,8 +4,9 @@ Clients create values; each is a number that one create of the run uses.
 
 *   A value is *committed* once its create was acknowledged (`ok`), or once any read returned it: even if nobody
     acknowledged it, it was committed by then.  It stays committed, whatever comes later.
-*   A *final read* is a `read-all` of one server, after a sync, that a client invoked in phase `all` or `end`.  It has
-    to return every value that was committed when it was invoked.  Of several final reads of a server the last counts.
+*   A *final read* is a `read-all` of one server, after a sync, that a client invoked in phase `everyone` or `end`.  It
+    has to return every value that was committed when it was invoked.  Of several final reads of a server the last
+    counts.
 *   No read, final or not, returns a value that no client tried to create before (not even in a create that failed).
 *   A read of one key returns that key, or null.  Null is never held against a server: ZooKeeper's reads may be stale.
 
@@ -257,7 +258,7 @@ class Durability:
         count, named = self.values.untried_inside(ranges)
         if count:
             self._phantom(op, count, named)
-        if asked in ("all", "end"):
+        if asked in ("everyone", "end"):
             concurrent = set(since)
             missing = 0
             listed: list[int] = []

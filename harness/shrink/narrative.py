@@ -31,7 +31,7 @@ def story(ops: Iterable[Op], verdict: Verdict, promise: str) -> str:
         value = op.value if isinstance(op.value, dict) else {}
         if op.process == "nemesis" and op.type == "ok":
             told.append(_fault(op.f, value))
-        elif op.f == "phase" and value.get("phase") == "all":
+        elif op.f == "phase" and value.get("phase") in ("everyone", "all"):  # "all" in histories of 0.1
             told.append("everything is healed")
         elif op.f in ("state", "stopped") and isinstance(op.process, str):
             told += _throne(op, value, leads)

@@ -216,8 +216,8 @@ def _storm_ends_with_its_faults(search: Search) -> None:
     """What is shorter is run sooner.  What is for good is left the time that it might end in."""
     schedule = search.best.schedule
     ends = [fault.at_s + (END_S if fault.for_s is None else fault.for_s) for fault in schedule.faults]
-    over = min(schedule.core_at_s, max([schedule.calm_s, *ends]))
-    search.take([search.scheduled(smaller.core_at(schedule, over), f"a storm of {over:g} s")])
+    over = min(schedule.majority_at_s, max([schedule.calm_s, *ends]))
+    search.take([search.scheduled(smaller.majority_at(schedule, over), f"a storm of {over:g} s")])
 
 
 def _fewer_servers(search: Search) -> None:
@@ -261,16 +261,16 @@ def _shorter_run(search: Search) -> None:
         )
     schedule = search.best.schedule
     over = [fault.at_s + (fault.for_s or 0) for fault in schedule.faults]
-    _lower(search, schedule.core_at_s, max([schedule.calm_s, *over]), smaller.core_at, "a shorter storm")
+    _lower(search, schedule.majority_at_s, max([schedule.calm_s, *over]), smaller.majority_at, "a shorter storm")
     _lower(search, search.best.schedule.calm_s, CALM_S, smaller.calm, "a shorter calm")
 
 
 def _shorter_acts(search: Search) -> None:
     """Less time to converge in.  A correct server needs some of it, and that is the predicate's to know."""
     schedule = search.best.schedule
-    _lower(search, schedule.all_at_s, schedule.core_at_s, smaller.all_at, "a shorter act one")
+    _lower(search, schedule.everyone_at_s, schedule.majority_at_s, smaller.everyone_at, "a shorter act one")
     schedule = search.best.schedule
-    _lower(search, schedule.duration_s, schedule.all_at_s, smaller.end_at, "a shorter act two")
+    _lower(search, schedule.duration_s, schedule.everyone_at_s, smaller.end_at, "a shorter act two")
 
 
 def _shorter_faults(search: Search) -> None:

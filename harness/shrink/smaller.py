@@ -110,8 +110,8 @@ def targets(schedule: Schedule, id_: str) -> Steps:
 def ends(schedule: Schedule, id_: str) -> Steps:
     """An end for what was for good."""
     old = fault(schedule, id_)
-    if old.for_s is None and schedule.core_at_s > old.at_s:
-        for_s = round(schedule.core_at_s - old.at_s, 3)
+    if old.for_s is None and schedule.majority_at_s > old.at_s:
+        for_s = round(schedule.majority_at_s - old.at_s, 3)
         yield _with_fault(schedule, old, for_s=for_s), f"{id_} is over when act one begins"
 
 
@@ -140,19 +140,19 @@ def earlier(index: int, schedule: Schedule, at_s: float) -> Schedule | None:
         for n, fault in enumerate(schedule.faults)
     )
     moved = msgspec.structs.replace(schedule, faults=faults)
-    return core_at(moved, schedule.core_at_s - by) or replaced(moved)
+    return majority_at(moved, schedule.majority_at_s - by) or replaced(moved)
 
 
-def core_at(schedule: Schedule, at_s: float) -> Schedule | None:
+def majority_at(schedule: Schedule, at_s: float) -> Schedule | None:
     """The acts begin then, and are as long as before."""
-    by = schedule.core_at_s - at_s
-    names = ("core_at_s", "all_at_s", "duration_s")
+    by = schedule.majority_at_s - at_s
+    names = ("majority_at_s", "everyone_at_s", "duration_s")
     return replaced(schedule, **{name: round(getattr(schedule, name) - by, 3) for name in names})
 
 
-def all_at(schedule: Schedule, at_s: float) -> Schedule | None:
-    by = schedule.all_at_s - at_s
-    return replaced(schedule, all_at_s=at_s, duration_s=round(schedule.duration_s - by, 3))
+def everyone_at(schedule: Schedule, at_s: float) -> Schedule | None:
+    by = schedule.everyone_at_s - at_s
+    return replaced(schedule, everyone_at_s=at_s, duration_s=round(schedule.duration_s - by, 3))
 
 
 def end_at(schedule: Schedule, at_s: float) -> Schedule | None:

@@ -225,10 +225,10 @@ class _SimulatedRun:
     def on_phase(self, name: str) -> None:
         world = self.world
         if name == "calm":
-            at_s = self.schedule.core_at_s
+            at_s = self.schedule.majority_at_s
             world.network.begin_weather(world.now + round(at_s * SECOND))
             self.clients.begin()
-        elif name == "core":
+        elif name == "majority":
             world.stormy = False
         elif name == "end":
             self.clients.stop()

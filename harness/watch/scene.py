@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from checker.history import Op
+from checker.vocabulary import PHASES_OF_0_1
 
 WINDOW_NS = 90 * 1_000_000_000
 """How far back the strips of servers and faults reach."""
@@ -36,8 +37,8 @@ STRETCHES_MAX = 2000
 PHASES = {
     "calm": "calm: nothing goes wrong yet",
     "storm": "storm: faults overlap",
-    "core": "act one: some stay broken, the majority must converge",
-    "all": "act two: everything is healed, everybody must converge",
+    "majority": "act one: some stay broken, the majority must converge",
+    "everyone": "act two: everything is healed, everybody must converge",
     "end": "the schedule is over",
 }
 
@@ -199,6 +200,7 @@ class Scene:
                     self._sids[sid] = host
         elif op.f == "phase":
             self.phase = _text(value.get("phase"))
+            self.phase = PHASES_OF_0_1.get(self.phase, self.phase)
             if self.began is None:
                 self.began = op.time
             self._say(op, "phase", PHASES.get(self.phase, self.phase))

@@ -397,12 +397,12 @@ def a_minute(seed: int = 7, two_leaders: bool = False, hostile: str = "") -> Sto
     story.fault("host-kill", 38 * S, 50 * S, ["n3", "n4"], [{"down": ["n3", "n4"]}], target="minority")
     story.stopped(38 * S + 12 * MS, "n3")
     story.stopped(38 * S + 14 * MS, "n4")
-    story.phase(40 * S, "core", core=["n1", "n2", "n5"], broken=["n3", "n4"])
+    story.phase(40 * S, "majority", majority=["n1", "n2", "n5"], broken=["n3", "n4"])
     for name in ("n1", "n2", "n5"):
         story.look(40 * S + 30 * MS, name, "the leader was not heard for syncLimit")
     story.elect(40 * S + 60 * MS, "n5", ["n1", "n2"])
     outages.append((38 * S, 40 * S + 500 * MS))
-    story.phase(50 * S, "all")
+    story.phase(50 * S, "everyone")
     story.start(50 * S + 20 * MS, "n3", "n4")
     for name in ("n3", "n4"):
         story.state(

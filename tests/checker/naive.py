@@ -15,6 +15,9 @@ from checker.history import Op
 Atom = tuple[str, ...]
 Effects = tuple[frozenset[Atom], frozenset[Atom]]  # possible, sure
 
+NAMES = {"core": "majority", "all": "everyone"}
+"""What release 0.1 called the phases of the end."""
+
 
 class Moment(NamedTuple):
     """From `time` to the next op's."""
@@ -108,7 +111,7 @@ def moments(ops: list[Op]) -> Iterator[Moment]:
     for op in ops[1:]:
         host = str(op.process)
         if op.f == "phase":
-            phase = op.value["phase"]
+            phase = NAMES.get(op.value["phase"], op.value["phase"])
         elif op.f in ("started", "stopped"):
             up[host], states[host] = op.f == "started", None
             down = frozenset([("down", host)])
@@ -163,7 +166,11 @@ def convergence(ops: list[Op], bound: int) -> tuple[set[tuple[frozenset[str], in
         owed = moment.owed()
         converged = owed is not None and moment.converged(owed)
         keyed.append((moment.time, (owed, converged)))
-        if owed and converged and (moment.phase == "core" or (moment.phase == "all" and len(owed) == len(moment.sids))):
+        if (
+            owed
+            and converged
+            and (moment.phase == "majority" or (moment.phase == "everyone" and len(owed) == len(moment.sids)))
+        ):
             shown.add(str(moment.phase))
     broken = {
         (owed, since) for (owed, has), since, to in stretches(keyed, end) if owed and not has and to - since > bound
@@ -213,7 +220,7 @@ def lost(ops: list[Op]) -> dict[str, set[int]]:
         if op.f != "read-all" or op.type != "ok":
             continue
         asked = max(j for j in range(i) if ops[j].process == op.process and ops[j].type == "invoke")
-        phase = [o.value["phase"] for o in ops[:asked] if o.f == "phase"][-1:]
+        phase = [NAMES.get(o.value["phase"], o.value["phase"]) for o in ops[:asked] if o.f == "phase"][-1:]
         owed: set[int] = set()
         for o in ops[:asked]:
             if o.type == "ok" and o.f == "create":
@@ -222,7 +229,7 @@ def lost(ops: list[Op]) -> dict[str, set[int]]:
                 owed.add(o.value[0])
             elif o.type == "ok" and o.f == "read-all":
                 owed |= {v for first, last in o.value for v in range(first, last + 1)}
-        if phase in (["all"], ["end"]):
+        if phase in (["everyone"], ["end"]):
             found[str(op.server)] = owed - {v for first, last in op.value for v in range(first, last + 1)}
     return found
 

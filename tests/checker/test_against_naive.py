@@ -109,7 +109,9 @@ def restarts(draw: Any) -> list[tuple[Any, ...]]:
     return [*told, ("nemesis", "ok", "fault", value | {"step": "stop"})]
 
 
-phases = st.sampled_from(["storm", "core", "all"]).map(lambda p: ("controller", "info", "phase", {"phase": p}))
+phases = st.sampled_from(["storm", "majority", "everyone", "core", "all"]).map(
+    lambda p: ("controller", "info", "phase", {"phase": p})
+)
 
 
 @st.composite
@@ -205,7 +207,7 @@ def workloads(draw: Any) -> list[Op]:
     def tell(*told: Any, **fields: Any) -> None:
         ops.append(Op(len(ops), len(ops), *told, **fields))
 
-    tell("controller", "info", "phase", {"phase": draw(st.sampled_from(["storm", "all"]))})
+    tell("controller", "info", "phase", {"phase": draw(st.sampled_from(["storm", "everyone"]))})
     waiting: dict[int, tuple[str, Any, str]] = {}
     base = draw(st.sampled_from([0, 65_530]))  # across the edge of a page
     values = st.integers(base, base + 12)

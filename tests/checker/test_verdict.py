@@ -71,7 +71,7 @@ def test_a_cut_history_is_checked_up_to_the_cut_and_silence_at_its_end_accuses_n
     story.create(1, at=20.0)
     story.phase("storm", at=20.0)
     assert story.check(tmp_path).valid == "unknown"
-    story.phase("core", at=60.0)
+    story.phase("majority", at=60.0)
     verdict = story.check(tmp_path)
     assert {r.name for r in verdict.results if r.valid is False} == {"stepping-down", "convergence"}
     assert any("cut off" in reason for reason in verdict.reasons)

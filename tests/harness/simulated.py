@@ -94,9 +94,11 @@ class Ensemble:
         assert leader is not None
         return leader
 
-    def carry_out(self, *faults: Fault, core_at_s: float = 20.0, seed: int = 1) -> None:
+    def carry_out(self, *faults: Fault, majority_at_s: float = 20.0, seed: int = 1) -> None:
         """Begin a schedule of these faults: its time 0 is now."""
-        schedule = Schedule(seed, len(self.world.hosts), core_at_s + 10, 0.5, core_at_s, core_at_s + 5, faults)
+        schedule = Schedule(
+            seed, len(self.world.hosts), majority_at_s + 10, 0.5, majority_at_s, majority_at_s + 5, faults
+        )
         SimulatedNemesis(self.world, schedule, self.knobs, self.record, self.observer, lambda phase: None).begin()
 
     def is_in_force(self, fault: str) -> bool:

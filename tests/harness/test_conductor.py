@@ -39,7 +39,9 @@ def yes(orders: Mapping[str, Order]) -> dict[str, Answer]:
 
 def conducted(path: Path, send_all: SendAll, *faults: Fault) -> tuple[list[Op], list[str]]:
     """The nemesis' ops, and what the harness failed at."""
-    schedule = Schedule(seed=1, servers=3, duration_s=0.2, calm_s=0.0, core_at_s=0.2, all_at_s=0.2, faults=faults)
+    schedule = Schedule(
+        seed=1, servers=3, duration_s=0.2, calm_s=0.0, majority_at_s=0.2, everyone_at_s=0.2, faults=faults
+    )
     record, progress = Recorder(path), Progress(quiet=True)
     observer = Observer(record, HOSTS, (), progress)
     conductor = ConductorOnHosts(schedule, send_all, dict.fromkeys(HOSTS, ("127.0.0.1",)), record, observer, progress)
@@ -105,7 +107,9 @@ def test_when_the_history_can_no_longer_be_written_nothing_more_is_sent(tmp_path
     sent: list[str] = []
     path = tmp_path / "history.jsonl"
     record, progress = Recorder(path), Progress(quiet=True)
-    schedule = Schedule(seed=1, servers=3, duration_s=60, calm_s=0.0, core_at_s=60, all_at_s=60, faults=(FREEZE,))
+    schedule = Schedule(
+        seed=1, servers=3, duration_s=60, calm_s=0.0, majority_at_s=60, everyone_at_s=60, faults=(FREEZE,)
+    )
 
     def disk_is_full(orders: Mapping[str, Order], deadline_s: float) -> dict[str, Answer]:
         sent.extend(str(order["do"]) for order in orders.values())

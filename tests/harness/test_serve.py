@@ -27,7 +27,9 @@ from harness.serve.server import ResultsServer, serving
 from harness.serve.tree import NotThere, Tree
 
 HISTORIES = Path(__file__).parents[1] / "histories"
-LATER = '{"index":900,"time":90000000000,"process":"controller","type":"info","f":"phase","value":{"phase":"all"}}\n'
+LATER = (
+    '{"index":900,"time":90000000000,"process":"controller","type":"info","f":"phase","value":{"phase":"everyone"}}\n'
+)
 SECRET = "the secret of another folder"
 
 

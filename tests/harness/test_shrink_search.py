@@ -80,7 +80,7 @@ def test_what_fails_always_ends_with_nothing_at_all() -> None:
     found = search(stormy(), lambda case: True, acts=True).best
     assert not found.faults
     assert found.knobs == knobs.Knobs()
-    assert (found.schedule.servers, found.schedule.core_at_s, found.schedule.duration_s) == (3, 1.0, 1.0)
+    assert (found.schedule.servers, found.schedule.majority_at_s, found.schedule.duration_s) == (3, 1.0, 1.0)
 
 
 def test_kinds_shapes_targets_and_params_become_simple() -> None:
@@ -103,9 +103,9 @@ def test_what_is_for_good_gets_an_end_if_that_fails_too() -> None:
 
 def test_the_acts_keep_their_length_unless_they_may_not() -> None:
     acts = search(case_of(3), lambda case: True).best.schedule
-    assert (acts.all_at_s - acts.core_at_s, acts.duration_s - acts.all_at_s) == (12.0, 12.0)
-    nine = search(case_of(3), lambda case: case.schedule.duration_s - case.schedule.core_at_s >= 9, acts=True)
-    assert 9 <= nine.best.schedule.duration_s - nine.best.schedule.core_at_s < 11
+    assert (acts.everyone_at_s - acts.majority_at_s, acts.duration_s - acts.everyone_at_s) == (12.0, 12.0)
+    nine = search(case_of(3), lambda case: case.schedule.duration_s - case.schedule.majority_at_s >= 9, acts=True)
+    assert 9 <= nine.best.schedule.duration_s - nine.best.schedule.majority_at_s < 11
 
 
 @settings(max_examples=8)

@@ -175,7 +175,7 @@ def test_a_server_that_starts_again_may_die_once_more_before_the_fault_is_said_t
 def test_a_run_ends_in_two_acts_the_core_without_those_broken_for_good_and_then_everyone() -> None:
     run = simulate(2)
     phases = {op.value["phase"]: op.time for op in run.ops if op.f == "phase"}
-    assert list(phases) == ["calm", "storm", "core", "all", "end"]
+    assert list(phases) == ["calm", "storm", "majority", "everyone", "end"]
     for_good = [fault.id for fault in run.schedule.faults if fault.for_s is None]
     assert for_good
     ended = {
@@ -183,8 +183,8 @@ def test_a_run_ends_in_two_acts_the_core_without_those_broken_for_good_and_then_
         for op in run.ops
         if op.process == "nemesis" and op.type == "invoke" and op.value["step"] == "stop"
     }
-    assert all(ended[fault] >= phases["all"] for fault in for_good if fault in ended)
-    assert all(at <= phases["core"] + 5e9 for fault, at in ended.items() if fault not in for_good)
+    assert all(ended[fault] >= phases["everyone"] for fault in for_good if fault in ended)
+    assert all(at <= phases["majority"] + 5e9 for fault, at in ended.items() if fault not in for_good)
     last = {op.process: op.value for op in run.ops if op.f == "state" and op.time < phases["end"]}
     assert {state["phase"] for state in last.values()} == {"broadcast"}
     assert run.verdict.results

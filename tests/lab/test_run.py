@@ -357,8 +357,8 @@ def test_no_thread_descriptor_or_process_is_added_per_fault(minute: Path, lab: L
         | ({"shape": "isolate"} if kind == "partition" else {})
         for n, kind in enumerate(["partition", "pause", "kill"] * 12, 1)
     ]
-    schedule = {"schema": 1, "seed": 1, "servers": 3, "duration_s": 22.0, "calm_s": 1.0, "core_at_s": 20.0,
-                "all_at_s": 21.0, "faults": many}  # fmt: skip
+    schedule = {"schema": 2, "seed": 1, "servers": 3, "duration_s": 22.0, "calm_s": 1.0, "majority_at_s": 20.0,
+                "everyone_at_s": 21.0, "faults": many}  # fmt: skip
     (tmp_path / "many.json").write_text(json.dumps(schedule))
     controller = subprocess.Popen(
         [*ONETHRONE, "run", "-F", str(lab.ssh_config), "--hosts", "n1,n2,n3", "--results", str(tmp_path / "results"),

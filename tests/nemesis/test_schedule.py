@@ -44,8 +44,12 @@ def test_every_schedule_keeps_its_rules(
     assert parse(drawn.to_json()) == drawn
     for fault in drawn.faults:
         check(fault)
-        assert drawn.calm_s <= fault.at_s < drawn.core_at_s
-        assert drawn.end_s(fault) == drawn.all_at_s if fault.for_s is None else drawn.end_s(fault) <= drawn.core_at_s
+        assert drawn.calm_s <= fault.at_s < drawn.majority_at_s
+        assert (
+            drawn.end_s(fault) == drawn.everyone_at_s
+            if fault.for_s is None
+            else drawn.end_s(fault) <= drawn.majority_at_s
+        )
     held = [fault for fault in drawn.faults if fault.for_s is None]
     assert 1 <= len(held) <= (servers - 1) // 2
     assert all(fault.kind in {card.kind for card in for_good()} for fault in held)
@@ -138,7 +142,7 @@ def test_steps_come_in_the_order_of_their_times_and_phases_cover_the_whole() -> 
     assert sorted((step.fault.id, step.step) for step in steps) == sorted(
         (fault.id, step) for fault in drawn.faults for step in ("start", "stop")
     )
-    assert [name for _, name in drawn.phases()] == ["calm", "storm", "core", "all", "end"]
+    assert [name for _, name in drawn.phases()] == ["calm", "storm", "majority", "everyone", "end"]
 
 
 def test_a_saved_schedule_is_read_again_as_it_was(tmp_path: Path) -> None:
@@ -149,7 +153,16 @@ def test_a_saved_schedule_is_read_again_as_it_was(tmp_path: Path) -> None:
 
 def document(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     fault = {"id": "f1", "kind": "kill", "at_s": 5.0, "for_s": 1.0, "targets": "leader"}
-    head = {"seed": 1, "servers": 3, "duration_s": 60, "calm_s": 3, "core_at_s": 36, "all_at_s": 48, "faults": [fault]}
+    head = {
+        "schema": 2,
+        "seed": 1,
+        "servers": 3,
+        "duration_s": 60,
+        "calm_s": 3,
+        "majority_at_s": 36,
+        "everyone_at_s": 48,
+        "faults": [fault],
+    }
     return head | changes, fault
 
 
@@ -160,7 +173,7 @@ def document(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         ({"at_s": "soon"}, "s.json: faults[0] (f1): Expected `float`, got `str` - at `$.at_s`"),
         ({"targets": "boss"}, "s.json: faults[0] (f1): targets: there is no target 'boss'"),
         ({"until_s": 9}, "s.json: faults[0] (f1): Object contains unknown field `until_s`"),
-        ({"for_s": 33.0}, "s.json: fault f1: for_s: it goes on to 38 s, but has to be over by core_at_s, 36 s"),
+        ({"for_s": 33.0}, "s.json: fault f1: for_s: it goes on to 38 s, but has to be over by majority_at_s, 36 s"),
         ({"at_s": 50.0, "for_s": None}, "s.json: fault f1: at_s: it goes on to 50 s"),
     ],
 )
@@ -178,7 +191,7 @@ def test_a_wrong_fault_is_named_with_file_place_and_field(change: dict[str, Any]
         ("[" * 100_000, "s.json: this is not JSON"),
         ("[]", 's.json: a schedule is an object with a list of "faults"'),
         (json.dumps(document(schema=9)[0]), "s.json: schema: 9 is not known"),
-        (json.dumps(document(core_at_s=50)[0]), "s.json: 0 <= calm_s"),
+        (json.dumps(document(majority_at_s=50)[0]), "s.json: 0 <= calm_s"),
         (json.dumps(document(seed="x")[0]), "s.json: Expected `int`, got `str` - at `$.seed`"),
         (json.dumps(document(seed=-5)[0]), "s.json: seed: from 0 to 2147483647, not -5"),
         (json.dumps(document(seed=10**20)[0]), "s.json: seed: from 0 to 2147483647, not 100000000000000000000"),
@@ -197,13 +210,24 @@ def test_a_wrong_file_is_named_with_what_is_wrong(text: str, says: str) -> None:
     assert str(raised.value).startswith(says)
 
 
+def test_a_file_of_release_0_1_is_read_with_the_new_names_of_its_acts() -> None:
+    drawn = draw(11, 5)
+    old = json.loads(drawn.to_json()) | {"schema": 1}
+    old["core_at_s"], old["all_at_s"] = old.pop("majority_at_s"), old.pop("everyone_at_s")
+    assert parse(json.dumps(old), "old.json") == drawn
+    del old["schema"]
+    assert parse(json.dumps(old), "old.json") == drawn
+    with pytest.raises(ScheduleError, match="core_at_s"):
+        parse(json.dumps(old | {"schema": 2}), "new.json")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScheduleError, match=r"none\.json: No such file"):
         schedules.load(tmp_path / "none.json")
 
 
 def test_a_schedule_may_be_empty() -> None:
-    empty = Schedule(seed=1, servers=3, duration_s=5, calm_s=1, core_at_s=2, all_at_s=3, faults=())
+    empty = Schedule(seed=1, servers=3, duration_s=5, calm_s=1, majority_at_s=2, everyone_at_s=3, faults=())
     assert parse(empty.to_json()) == empty
     assert empty.steps() == []
 
@@ -211,7 +235,7 @@ def test_a_schedule_may_be_empty() -> None:
 def test_at_one_time_what_ends_comes_before_what_begins() -> None:
     first = Fault(id="f1", kind="kill", at_s=1.0, for_s=1.0, targets="leader")
     second = Fault(id="f2", kind="kill", at_s=2.0, for_s=1.0, targets="leader")
-    both = Schedule(seed=1, servers=3, duration_s=9, calm_s=1, core_at_s=5, all_at_s=7, faults=(first, second))
+    both = Schedule(seed=1, servers=3, duration_s=9, calm_s=1, majority_at_s=5, everyone_at_s=7, faults=(first, second))
     assert [(step.step, step.fault.id) for step in both.steps()] == [
         ("start", "f1"),
         ("stop", "f1"),
