@@ -5,7 +5,7 @@ case files, emitted tests and command lines of earlier versions go on to use it,
 
     >>> current(["best-history", "evidence"])
     ('leader-history', 'durability', 'evidence')
-    >>> "best-history" in Names(["durability"])
+    >>> "best-history" in PromiseNames(["durability"])
     True
 """
 
@@ -38,7 +38,7 @@ def family(name: str) -> str:
     return next((old for old, new in RENAMED.items() if name in new), name)
 
 
-class Names(list[str]):
+class PromiseNames(list[str]):
     """Names of today.  An old name is `in` them if any promise that it stands for is."""
 
     def __contains__(self, name: object) -> bool:

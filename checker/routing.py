@@ -113,7 +113,8 @@ class Routing:
         """Takes clients' ops, and the `others` that stand among them in the file."""
         try:
             for promise in self.of_clients if clients else ():
-                self.unknown_f.update(op.f for op in promise.feed_clients(clients, self.phase))
+                for op in promise.feed_clients(clients, self.phase):
+                    self.unknown_f[op.f] += 1
         except ValueProblem as problem:
             self.waiting += [op for op in others if op.index < problem.index]
             self._sort()  # the first op that is at fault is the one to name

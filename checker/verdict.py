@@ -15,7 +15,7 @@ import msgspec
 
 from checker import summary, vacuity
 from checker.history import History, HistoryError, Op, read
-from checker.names import Names
+from checker.names import PromiseNames
 from checker.promises.base import Result, Valid, Violation, seconds
 from checker.routing import Routing
 from checker.vocabulary import ValueProblem
@@ -45,9 +45,9 @@ class Verdict(msgspec.Struct):
         )
 
     @property
-    def broken(self) -> Names:
+    def broken(self) -> PromiseNames:
         """The judged promises that were broken."""
-        return Names(result.name for result in self.results if result.judged and result.valid is False)
+        return PromiseNames(result.name for result in self.results if result.judged and result.valid is False)
 
     def to_dict(self) -> dict[str, Any]:
         """The object in `results.json`."""

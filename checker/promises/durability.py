@@ -162,7 +162,7 @@ class Durability:
         history: the loop deals with them itself, since a call for each would cost a third more.
         """
         tried = acknowledged = reads = 0
-        pages, page_bits, in_page = self.values.pages, _PAGE_BITS, _IN_PAGE  # locals are faster
+        pages, page_bits, in_page, committed = self.values.pages, _PAGE_BITS, _IN_PAGE, COMMITTED  # locals are faster
         open_reads = self.open_reads
         others = []
         op = None
@@ -187,23 +187,23 @@ class Durability:
                             page[at] = TRIED
                     elif kind == "ok":
                         acknowledged += 1
-                        if open_reads and page[at] != COMMITTED:
+                        if open_reads and page[at] != committed:
                             for _, since in open_reads.values():
                                 since.append(value)
-                        page[at] = COMMITTED
-                    elif kind == "fail" and page[at] != COMMITTED:
+                        page[at] = committed
+                    elif kind == "fail" and page[at] != committed:
                         page[at] = FAILED
                 elif f == "read":
                     if op.type == "ok":
                         try:
                             key, result = op.value
-                            known = key == result and pages[key >> page_bits][key & in_page] == COMMITTED
+                            known = pages[key >> page_bits][key & in_page] == committed and type(key) is int
+                            if known and key == result:
+                                reads += 1
+                                continue
                         except (KeyError, TypeError, ValueError):
-                            known = False
-                        if known and type(key) is int:
-                            reads += 1
-                        else:
-                            self._read(op)
+                            pass  # no value that was committed, or no value at all
+                        self._read(op)
                 elif f == "read-all":
                     self._read_all(op, phase)
                 else:

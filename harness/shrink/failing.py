@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import NamedTuple
 
-from checker.names import Names
+from checker.names import PromiseNames
 from checker.promises.base import Valid, Violation
 from checker.vacuity import NO_FAULT
 from harness.shrink.search import BudgetSpent, Case, Seeds
@@ -44,7 +44,7 @@ class FailingRun(NamedTuple):
 
 class CaseEnded(NamedTuple):
     valid: Valid
-    broken: Names
+    broken: PromiseNames
     """Promises, that of the first violation first."""
     vacuous: bool
     """All that is missing for a verdict is a fault."""
@@ -66,7 +66,10 @@ def carry_out(run: FailingRun) -> CaseEnded:
         first.setdefault(violation.promise, violation)
     vacuous = ended.valid == "unknown" and ended.verdict.reasons == [NO_FAULT]
     return CaseEnded(
-        ended.valid, Names(first), vacuous, {name: _suspects(ended, violation) for name, violation in first.items()}
+        ended.valid,
+        PromiseNames(first),
+        vacuous,
+        {name: _suspects(ended, violation) for name, violation in first.items()},
     )
 
 
@@ -132,7 +135,7 @@ class Failing:
         ended = self._ended(case, seed, "")
         return not ended.broken and (self.correct == "unknown" or ended.valid is True or ended.vacuous)
 
-    def broken(self, case: Case, seed: int) -> Names:
+    def broken(self, case: Case, seed: int) -> PromiseNames:
         """The promises that are broken in this world, that of the first violation first."""
         return self._ended(case, seed, self.bug).broken
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 from pathlib import Path
 
 import pytest
@@ -75,11 +76,15 @@ def test_what_leaders_show_and_what_clients_saw_are_judged_and_counted_by_themse
 
 def test_an_old_name_means_each_promise_that_it_became() -> None:
     assert names.current(["evidence", "best-history", "durability"]) == ("evidence", "leader-history", "durability")
-    assert "best-history" in names.Names(["epochs", "durability"])
-    assert "best-history" not in names.Names(["epochs"])
-    assert "epochs" in names.Names(["epochs"])
+    assert "best-history" in names.PromiseNames(["epochs", "durability"])
+    assert "best-history" not in names.PromiseNames(["epochs"])
+    assert "epochs" in names.PromiseNames(["epochs"])
     assert {names.family(name) for name in names.RENAMED["best-history"]} == {"best-history"}
     assert names.family("epochs") == "epochs"
+
+
+def test_the_examples_of_the_names_are_true() -> None:
+    assert doctest.testmod(names, raise_on_error=True).attempted == 2
 
 
 def strings(file: Path) -> set[str]:
