@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.protocol.messages import Txn
-from node.wire import packets
-from node.wire.frames import WireError
+from node.wire import jute, packets
+from node.wire.jute import Reader, WireError
 from node.wire.packets import CreateRequest, CreateTxn, LearnerInfo, Stat
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -94,6 +94,15 @@ def test_connect_response_answers_read_only_only_when_asked() -> None:
     assert response == bytes.fromhex("00000000 00000fa0 0000000000000007 00000010") + bytes(16)
     assert packets.encode_connect_response(4000, 7, bytes(16), False) == response + b"\0"
     assert packets.encode_connect_response(4000, 7, bytes(16), True) == response + b"\1"
+
+
+@pytest.mark.parametrize("count", [-2, 3])
+def test_a_vector_with_a_count_that_cannot_be_is_refused(count: int) -> None:
+    """-1 is null, and an element takes at least one byte."""
+    with pytest.raises(WireError, match=f"v has the unreasonable count {count}"):
+        Reader(jute.int32(count) + b"ab", "record").vector("v", lambda reader: reader.take(1, "byte"))
+    assert Reader(jute.int32(-1), "record").vector("v", lambda reader: reader.take(1, "byte")) == []
+    assert Reader(jute.int32(2) + b"ab", "record").vector("v", lambda r: r.take(1, "byte")) == [b"a", b"b"]
 
 
 def test_a_client_request_is_its_header_and_the_record_after_it() -> None:
