@@ -333,12 +333,17 @@ class Checking:
             more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
             return f"Unknown: {reasons[0]}{more}."
         convergence = by_name["convergence"].stats
-        best = by_name["best-history"].stats
+        best = by_name["best-history"]
+        lost = (
+            f"none of {best.stats['acknowledged']} acknowledged values was lost"
+            if best.judged
+            else "what became of values was not judged"
+        )
         return (
             f"Valid: {by_name['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was "
             f"owed a leader had one within {convergence['bound_s']} s (the longest wait was "
-            f"{convergence['longest_without_leader_s']} s), and none of {best['acknowledged']} acknowledged values was "
-            f"lost, under {sum(self.verified.values())} verified faults of {len(self.verified)} kinds."
+            f"{convergence['longest_without_leader_s']} s), and {lost}, "
+            f"under {sum(self.verified.values())} verified faults of {len(self.verified)} kinds."
         )
 
 

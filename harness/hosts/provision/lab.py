@@ -226,7 +226,9 @@ def _warden_directory(pid: int) -> Path | None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    marks = [at for at, word in enumerate(words) if word == b"serve" and words[at - 1].endswith(b"/lab/warden.py")]
+    marks = [
+        at for at, word in enumerate(words) if word == b"serve" and words[at - 1].endswith(b"/provision/warden.py")
+    ]
     return Path(os.fsdecode(words[marks[0] + 1])) if marks and not words[0].endswith(b"unshare") else None
 
 
