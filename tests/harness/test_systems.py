@@ -12,7 +12,7 @@ import pytest
 
 from harness import UsageError
 from harness.systems import registry
-from harness.systems.base import Ensemble, Moment, Place, Said, Started, Stopped, Unreadable
+from harness.systems.base import Ensemble, HostTime, Place, ProcessStarted, ProcessStopped, Said, Unreadable
 from harness.systems.onethrone import Onethrone, OnethroneEvents
 from harness.systems.zookeeper.system import ZooKeeper
 from tests.toys.claimant import Claimant
@@ -86,7 +86,7 @@ def test_only_a_system_whose_core_the_simulator_runs_is_simulated() -> None:
 
 
 def test_a_statement_becomes_an_op_with_sids_in_place_of_the_systems_own_ids() -> None:
-    at = Moment(5)
+    at = HostTime(5)
     sid_of = {"a": 1, "b": 2}
     follows = Said(at, "FOLLOWING", "b", 7, serving=True)
     assert follows.value(1, sid_of) == {
@@ -101,10 +101,12 @@ def test_the_events_of_our_server_are_told_apart_from_lines_that_are_damaged() -
     state = '{"host_time": 5, "f": "state", "value": {"role": "LEADING", "sid": 2, "leader": 2, "round": 9}}'
     (said,) = log.read(state)
     assert isinstance(said, Said)
-    assert (said.at, said.leader) == (Moment(5), "2")
+    assert (said.at, said.leader) == (HostTime(5), "2")
     assert said.value(2, {"2": 2})["round"] == 9
-    assert list(log.read('{"host_time": 5, "f": "started", "value": {"pid": 1}}')) == [Started(Moment(5), {"pid": 1})]
-    assert list(log.read('{"host_time": 5, "f": "stopped", "value": {}}')) == [Stopped(Moment(5), {})]
+    assert list(log.read('{"host_time": 5, "f": "started", "value": {"pid": 1}}')) == [
+        ProcessStarted(HostTime(5), {"pid": 1})
+    ]
+    assert list(log.read('{"host_time": 5, "f": "stopped", "value": {}}')) == [ProcessStopped(HostTime(5), {})]
     assert list(log.read("\n")) == []
     for line in (state[:40], state.replace("LEADING", "RULING"), state.replace("5", '"x"'), '"text"', "\x00" * 600):
         (bad,) = log.read(line)

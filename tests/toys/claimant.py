@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from harness.systems.base import Claim, Command, Ensemble, Moment, Profile, Said, Started, Statement, Unreadable
+from harness.systems.base import (
+    Claim,
+    Command,
+    Ensemble,
+    HostTime,
+    ProcessStarted,
+    Profile,
+    Said,
+    Statement,
+    Unreadable,
+)
 
 SERVER = Path(__file__).with_name("claimant_server.py")
 
@@ -88,9 +98,9 @@ class ClaimantEvents:
         except msgspec.MsgspecError as error:
             yield Unreadable(line[:500], str(error))
             return
-        at = Moment(event.at)
+        at = HostTime(event.at)
         if event.started:
-            yield Started(at, {"pid": event.started})
+            yield ProcessStarted(at, {"pid": event.started})
         else:
             leads = event.role == "LEADING"
             serving = event.role != "LOOKING"
