@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from checker.availability import Availability
 from checker.history import History
-from checker.names import LIVENESS
+from checker.names import LIVENESS, REPORTED
 from checker.promises.base import Result, Valid, seconds
 from checker.vacuity import Happened
 from checker.vocabulary import FOR_REPORTS
@@ -19,14 +19,33 @@ def sentence(valid: Valid, results: Mapping[str, Result], reasons: Sequence[str]
     if valid == "unknown":
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
         return f"Unknown: {reasons[0]}{more}."
-    convergence = results["convergence"].stats
-    return (
-        f"Valid: {results['unique-leader'].stats['epochs']} epochs had one leader each, every majority that was "
-        f"owed a leader had one within {convergence['bound_s']} s (the longest wait was "
-        f"{convergence['longest_without_leader_s']} s), and none of {results['durability'].stats['acknowledged']} "
-        f"acknowledged values was lost, under {sum(happened.verified.values())} verified faults of "
-        f"{len(happened.verified)} kinds."
+    return f"Valid: {_held(results)}, under {sum(happened.verified.values())} verified faults of " + (
+        f"{len(happened.verified)} kinds{_unjudged(results)}."
     )
+
+
+def _held(results: Mapping[str, Result]) -> str:
+    """What was shown to hold; a promise that was not judged is not claimed."""
+    shown = []
+    if results["unique-leader"].judged:
+        shown.append(f"{results['unique-leader'].stats['epochs']} epochs had one leader each")
+    if results["convergence"].judged:
+        waits = results["convergence"].stats
+        shown.append(
+            f"every majority that was owed a leader had one within {waits['bound_s']} s (the longest wait was "
+            f"{waits['longest_without_leader_s']} s)"
+        )
+    if results["durability"].judged:
+        shown.append(f"none of {results['durability'].stats['acknowledged']} acknowledged values was lost")
+    if len(shown) < 2:
+        return "".join(shown) or "no promise was broken"
+    return f"{', '.join(shown[:-1])}{',' if len(shown) > 2 else ''} and {shown[-1]}"
+
+
+def _unjudged(results: Mapping[str, Result]) -> str:
+    """The promises that a system does not report enough for; `partial-connectivity` never is one."""
+    names = [name for name, result in results.items() if not result.judged and name not in REPORTED]
+    return f" (not judged: {', '.join(names)})" if names else ""
 
 
 def _invalid(broken: Sequence[Result]) -> str:

@@ -22,7 +22,7 @@ from harness import HarnessError
 from harness.hosts.provision.lab import Lab
 from harness.hosts.ssh.remote import Remote
 from harness.systems import registry
-from harness.systems.base import Command, Ensemble, Place, Said, Started, Stopped, System, Unreadable
+from harness.systems.base import Command, Ensemble, Place, ProcessStarted, ProcessStopped, Said, System, Unreadable
 from harness.systems.zookeeper.settings import ZooKeeperSettings
 from harness.workloads.base import ClientError, SocketLike
 from harness.workloads.zookeeper import ZooKeeperClient, four_letter_word
@@ -169,10 +169,10 @@ class Servers:
         statements = [statement for line in lines for statement in follow.read(line)]
         return [self._event(host, said) for said in statements if not isinstance(said, Unreadable)]
 
-    def _event(self, host: str, said: Said | Started | Stopped) -> dict[str, Any]:
+    def _event(self, host: str, said: Said | ProcessStarted | ProcessStopped) -> dict[str, Any]:
         sid_of = {self.systems[name].identity(name): place.sid for name, place in self.places.items()}
         value = said.value(self.places[host].sid, sid_of) if isinstance(said, Said) else said.more
-        f = {Said: "state", Started: "started", Stopped: "stopped"}[type(said)]
+        f = {Said: "state", ProcessStarted: "started", ProcessStopped: "stopped"}[type(said)]
         return {"f": f, "value": value, "host_time": said.at.host_ns, "wall_ns": said.at.wall_ns}
 
     def close(self) -> None:

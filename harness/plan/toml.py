@@ -188,7 +188,10 @@ def _given(value: Any) -> str:
         return f"the text {shown}"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"the list {shown}" if isinstance(value, list) else "a table" if isinstance(value, dict) else shown
+    if isinstance(value, dict):
+        pairs = ", ".join(f"{key} = {part!r}" for key, part in value.items())
+        return f"{{{pairs}}}" if 0 < len(pairs) <= SHOWN_MAX else "a table"
+    return f"the list {shown}" if isinstance(value, list) else shown
 
 
 def did_you_mean(key: str, known: Any) -> str:

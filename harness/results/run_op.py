@@ -16,7 +16,7 @@ SCHEMA = 1
 BOUNDS = {"convergence": "convergence_s", "stepping-down": "stepping_down_s"}
 """The promises that hold within a bound, and the names of these bounds in the op."""
 
-OF_CLIENTS = "best-history"
+OF_CLIENTS = "durability"
 """The promise that rests on what clients wrote and read."""
 
 

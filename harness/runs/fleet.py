@@ -22,7 +22,7 @@ from harness.hosts.injector_client import Answer, Injectors
 from harness.plan.schema import Plan
 from harness.results.recorder import Recorder
 from harness.runs.observer import Observer
-from harness.systems.base import Moment, Said, Started, Statement, System, Unreadable
+from harness.systems.base import HostTime, ProcessStarted, Said, Statement, System, Unreadable
 from nemesis.faults import Order
 
 LOG = logging.getLogger("onethrone.fleet")
@@ -175,10 +175,10 @@ class Fleet:
         elif isinstance(statement, Said):
             self._report(host, "state", statement.value(self._sids[host], self._sid_of), statement.at)
         else:
-            f = "started" if isinstance(statement, Started) else "stopped"
+            f = "started" if isinstance(statement, ProcessStarted) else "stopped"
             self._report(host, f, dict(statement.more), statement.at)
 
-    def _report(self, host: str, f: str, value: Any, at: Moment) -> None:
+    def _report(self, host: str, f: str, value: Any, at: HostTime) -> None:
         """A wall clock was set beside the monotonic one when the servers were started."""
         host_time = at.host_ns
         if host_time is None:
@@ -198,7 +198,7 @@ class Fleet:
         if name in ("flap-failed", "strobe-failed"):
             self.errors.append(f"{host}: {event['fault']}: {event['error']}")
         value = {key: what for key, what in event.items() if key not in ("event", "seq", "host_time")}
-        self._report(host, name, value, Moment(event.get("host_time", 0)))
+        self._report(host, name, value, HostTime(event.get("host_time", 0)))
 
     def drain(self, deadline_s: float) -> dict[str, dict[str, int | None]]:
         """By host: how many events it holds, and how many arrived; null where nobody knows."""

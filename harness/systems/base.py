@@ -14,9 +14,8 @@ The rules:
 
 1.  Before there are hosts (a plan is checked, a schedule is drawn) a system is made for places without an address.
     `profile`, `identity`, `clients` and `cannot` have to answer then, too.
-2.  What a server says is a *statement*: `Said`, `Started`, `Stopped` or `Unreadable`.  It is about one instant, and
-    holds what the server said at once.  A field that it did not say is None; it is never filled from another
-    statement.
+2.  What a server says is a *statement* (`Statement`).  It is about one instant, and holds what the server said at once.
+    A field that it did not say is None; it is never filled from another statement.
 3.  A bound is in seconds and comes from here.  It goes into the history's op `run`: the checkers know no formula.
 4.  A promise that a system does not claim is reported, and has no part in the verdict.
 5.  Nothing outside `harness/systems/` asks for a system by its name.
@@ -70,7 +69,7 @@ class Ensemble:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class HostTime:
     """When something happened, in nanoseconds.
 
     By the host's true monotonic clock (`host_ns`), or by the wall clock that the server sees (`wall_ns`; a clock fault
@@ -91,7 +90,7 @@ class Said:
     that go beyond that, such as `round`, `vote` and `accepted_epoch`.
     """
 
-    at: Moment
+    at: HostTime
     role: Role
     leader: str | None = None
     epoch: int | None = None
@@ -114,18 +113,18 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class ProcessStarted:
     """The server's process runs.  `more` are fields of the op `started`."""
 
-    at: Moment
+    at: HostTime
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class ProcessStopped:
     """The server says that it ends.  `more` are fields of the op `stopped`."""
 
-    at: Moment
+    at: HostTime
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -137,7 +136,7 @@ class Unreadable:
     why: str
 
 
-Statement = Said | Started | Stopped | Unreadable
+Statement = Said | ProcessStarted | ProcessStopped | Unreadable
 
 
 class Follow(Protocol):

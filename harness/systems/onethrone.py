@@ -11,13 +11,13 @@ from harness.hosts import archive
 from harness.systems.base import (
     Command,
     Ensemble,
-    Moment,
+    HostTime,
+    ProcessStarted,
+    ProcessStopped,
     Profile,
     Role,
     Said,
-    Started,
     Statement,
-    Stopped,
     Unreadable,
 )
 from harness.systems.zookeeper.settings import ZooKeeperSettings, zoo_cfg
@@ -95,7 +95,7 @@ class OnethroneEvents:
             return
         try:
             event = _decoder.decode(line)
-            at = Moment(event.host_time)
+            at = HostTime(event.host_time)
             if event.f == "state":
                 state = msgspec.convert(event.value, _ReportedState)
                 leader = None if state.leader is None else str(state.leader)
@@ -103,9 +103,9 @@ class OnethroneEvents:
                     at, state.role, leader, state.epoch, state.established, state.phase == "broadcast", event.value
                 )
             elif event.f == "started":
-                yield Started(at, event.value)
+                yield ProcessStarted(at, event.value)
             elif event.f == "stopped":
-                yield Stopped(at, event.value)
+                yield ProcessStopped(at, event.value)
         except msgspec.MsgspecError as error:
             yield Unreadable(line[:LINE_SHOWN], str(error))
 

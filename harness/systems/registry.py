@@ -1,7 +1,7 @@
 """The systems that there are, by name: entry points of the group `onethrone.systems`, or a plug-in by its place.
 
     make("zookeeper", settings, ensemble)            an installed plug-in
-    make("tests.toys.claimant:Claimant", ...)        a class in a module that can be imported
+    make("tests.toys.claimant:Claimant", ...)        a class in a module that can be imported, or is found from here
 
 A checkout that was not installed again since its pyproject.toml changed is read there, so that it needs no metadata.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_places()))
 
 
+def forget() -> None:
+    """Look for plug-ins anew: one was installed since."""
+    for known in (_places, load, simulated):
+        known.cache_clear()
+
+
 @cache
 def load(name: str) -> type[System]:
     """The plug-in.  Raises UsageError where there is none, or where it cannot be imported."""
@@ -46,6 +54,8 @@ def load(name: str) -> type[System]:
     if place is None:
         raise UsageError(f"there is no {name!r} (there are: {', '.join(names())}; a plug-in of yours is MODULE:CLASS)")
     module, _, attribute = place.partition(":")
+    if ":" in name and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where people have their own plug-ins
     try:
         found = importlib.import_module(module)
     except ImportError as error:

@@ -64,8 +64,8 @@ def test_without_clients_durability_is_not_judged() -> None:
     system = Claimless(ZooKeeperSettings(), THREE)
     system.claims = [Claim("convergence", "within", 3.0), Claim("stepping-down", "reported", 2.0, why="it never does")]
     value = run_value("x", 0, system, THREE)
-    assert value["unjudged"] == ["stepping-down", "best-history"]
-    assert value["why"]["best-history"] == "claimless has no client that could write and read"
+    assert value["unjudged"] == ["stepping-down", "durability"]
+    assert value["why"]["durability"] == "claimless has no client that could write and read"
     assert value["bounds"] == {"convergence_s": 3.0, "stepping_down_s": 2.0}
 
 

@@ -39,7 +39,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.systems.base import Ensemble, Moment, Role, Said, Started, Statement
+from harness.systems.base import Ensemble, HostTime, ProcessStarted, Role, Said, Statement
 from harness.systems.zookeeper.settings import ZooKeeperSettings
 
 LOG = "server.log"
@@ -114,14 +114,14 @@ class ZooKeeperLog:
             return
         self._exception_follows = False
         try:
-            at = Moment(wall_ns=_wall_ns(envelope["time"]) + 500_000, error_ns=500_000)
+            at = HostTime(wall_ns=_wall_ns(envelope["time"]) + 500_000, error_ns=500_000)
         except ValueError:
             return  # looks like a time, and is none: part of some longer text
         source, message = envelope["source"], envelope["message"]
         if source == "QuorumPeerMain" and message.startswith("Starting quorum peer"):
             self._said = {}
             self._start()
-            yield Started(at, {"sid": self._sid})
+            yield ProcessStarted(at, {"sid": self._sid})
             return
         rule = getattr(self, f"_read_{source.lower()}", None)
         if rule is not None:
