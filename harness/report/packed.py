@@ -5,7 +5,7 @@
                        rest        what an op's card tells and find searches, and the lines of the history
 
 Each part is JSON, deflated, in base64.  The page reads `timeline` first and draws it, and then reads the others
-(static/data.js): to a browser's parser a hundred thousand transitions are a word of a few hundred kilobytes.
+(static/packed.js): to a browser's parser a hundred thousand transitions are a word of a few hundred kilobytes.
 """
 
 from __future__ import annotations

@@ -16,21 +16,14 @@ from markupsafe import Markup
 
 from checker.verdict import Verdict
 from harness.report.build import build
+from harness.report.bundle import bundle
 from harness.report.packed import parted
 
 STYLES = ("report.css", "board.css")
-SCRIPTS = (
-    "data.js",
-    "lanes.js",
-    "arrows.js",
-    "instant.js",
-    "spacetime.js",
-    "history.js",
-    "timeline.js",
-    "find.js",
-    "begin.js",
-)
-"""Parts of one block of style and one of script, in this order."""
+"""Parts of one block of style, in this order."""
+
+ENTRY = "begin.js"
+"""The module of static/ that imports the others."""
 
 _MS = 1_000_000
 _S = 1_000 * _MS
@@ -65,7 +58,7 @@ def write_report(
 def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None) -> str:
     """The page of a view (`build.build`), as text."""
     style = "\n".join(_read("static", name) for name in STYLES)
-    script = "\n".join(_read("static", name) for name in SCRIPTS)
+    script = _script()
     return _template().render(
         view,
         parts=parted(view["data"]),
@@ -88,6 +81,17 @@ def _template() -> Template:
     )
     environment.filters.update(clock=clock, lasting=lasting, short=short)
     return environment.from_string(_read("page.html"))
+
+
+@cache
+def _script() -> str:
+    return bundle(scripts(), ENTRY)
+
+
+def scripts() -> dict[str, str]:
+    """The JavaScript modules of the report by their names."""
+    folder = resources.files("harness.report").joinpath("static")
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir() if file.name.endswith(".js")}
 
 
 def _read(*path: str) -> str:

@@ -41,7 +41,8 @@ SNIFFED_BYTES = 4096
 STATIC = {
     "report.css": ("harness.report", "text/css"),
     "serve.css": ("harness.serve", "text/css"),
-    "serve.js": ("harness.serve", "text/javascript"),
+    **dict.fromkeys(("serve.js", "part.js", "rows.js", "ask.js"), ("harness.serve", "text/javascript")),
+    **dict.fromkeys(("elements.js", "keys.js"), ("harness.report", "text/javascript")),
     "crown.svg": ("harness.serve", "image/svg+xml"),
 }
 

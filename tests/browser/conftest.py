@@ -29,6 +29,18 @@ Open = Callable[..., Page]
 expect.set_options(timeout=30_000)  # five seconds are too few for a page on a machine that does something else
 
 
+def globals_of(page: Page) -> list[str]:
+    """The names that the page's scripts add to those that every page has; reloads the page."""
+    page.add_init_script("window.before = new Set(Object.getOwnPropertyNames(window))")
+    page.reload()
+    names = page.evaluate("() => Object.getOwnPropertyNames(window).filter((name) => !window.before.has(name))")
+    session = page.context.new_cdp_session(page)
+    session.send("Runtime.enable")
+    lexical = session.send("Runtime.globalLexicalScopeNames")["names"]  # const, let and class: not on the window
+    session.detach()
+    return sorted({*names, *lexical} - {"before"})
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     where = shutil.which("chromium")

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Dialog, Page, expect
 from checker.verdict import check
 from harness.report import write_report
 from harness.serve.server import ResultsServer, serving
+from tests.browser.conftest import globals_of
 
 HISTORIES = Path(__file__).parents[1] / "histories"
 EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(2)>\"'&"
@@ -246,6 +247,12 @@ def test_text_of_hosts_stays_text(look: Look, results: Path) -> None:
         assert page.evaluate("document.body.innerText").strip() == EVIL
         page.go_back()
     assert page.locator("script:not([src='/static/serve.js'])").count() == 0
+
+
+def test_the_scripts_leave_no_name_in_the_page(look: Look) -> None:
+    page = look("/")
+    assert globals_of(page) == []
+    assert page.evaluate("document.documentElement.className") == "js"  # they ran
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

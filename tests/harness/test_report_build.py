@@ -207,7 +207,7 @@ def _product(term: str) -> int:
 def test_long_tables_keep_the_rows_that_matter_and_say_how_many_there_are(tmp_path: Path) -> None:
     view = told(an_hour(10_000), tmp_path)
     assert len(view["reigns"]["rows"]) == ROWS_MAX < view["reigns"]["all"]
-    assert "The timeline shows all." in render(view, "x")
+    assert "The timeline shows all of them." in render(view, "x")
     assert len(view["data"]["reigns"]["e"]) == view["reigns"]["all"]
 
 

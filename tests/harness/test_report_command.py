@@ -14,7 +14,7 @@ import pytest
 
 from checker.verdict import check
 from harness.report import write_report
-from harness.report.page import SCRIPTS, STYLES
+from harness.report.page import STYLES, scripts
 
 HISTORIES = Path(__file__).parent.parent / "histories"
 
@@ -95,6 +95,6 @@ def test_the_page_asks_for_nothing_and_lets_only_its_own_blocks_run(run: Path) -
     assert not re.search(r"(?:src|href)=\"?(?!#)[^\"]*//|@import|url\(", page)
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, *STYLES])
+@pytest.mark.parametrize("name", [*scripts(), *STYLES])
 def test_the_blocks_that_are_put_in_as_they_are_hold_no_closing_tag(name: str) -> None:
     assert "</" not in (resources.files("harness.report") / "static" / name).read_text()
