@@ -180,6 +180,7 @@ def catalogue() -> str:
         "# Faults",
         "",
         "Made from the code by `python -m nemesis.faults > docs/faults.md`; do not edit.",
+        "[Writing a fault](writing-a-fault.md) says how to add a kind.",
         "",
         "## Kinds",
         "",
