@@ -1,9 +1,9 @@
 """The conductor: a schedule and the answers of hosts in, history ops and orders out.
 
 The model.  A driver has hosts, real or simulated, and a clock.  It walks the conductor's `timeline` and calls `due` at
-each entry's time.  The conductor returns what to do, in order: write a `Note` to the history, `Send` a fault's start or
-stop to all of its hosts, or call `again` after a pause (`Retry`).  When all hosts have answered, the driver calls
-`answered`, and does what that returns.  So a fault goes
+each entry's time.  The conductor returns what to do, in order: write a `Note` to the history, `Dispatch` a fault's
+start or stop to all of its hosts, or call `again` after a pause (`Retry`).  When all hosts have answered, the driver
+calls `answered`, and does what that returns.  So a fault goes
 
     due        resolved to servers with what is known of the ensemble at that instant, and written as `invoke`
     ok         every host has read back that it is in effect, with what it read as the evidence
@@ -90,7 +90,7 @@ class Note(NamedTuple):
     resolved: Resolved | None = None
 
 
-class Send(NamedTuple):
+class Dispatch(NamedTuple):
     """All hosts of the fault have to start or stop it; `answered` wants what they answered."""
 
     resolved: Resolved
@@ -104,7 +104,7 @@ class Retry(NamedTuple):
     after_s: float
 
 
-ToDo = list[Note | Send | Retry]
+ToDo = list[Note | Dispatch | Retry]
 
 
 class _Begun:
@@ -147,7 +147,7 @@ class Conductor:
         return self._start(due.fault, view) if due.step == START else self._stop(due.fault.id)
 
     def answered(self, fault_id: str, answers: Mapping[str, HostAnswer], took_ms: float) -> ToDo:
-        """What to do now that all hosts have answered to the fault's last `Send`, `took_ms` after it."""
+        """What to do now that all hosts have answered to the fault's last `Dispatch`, `took_ms` after it."""
         begun = self._begun[fault_id]
         return self._stopped(begun, answers) if begun.stopping else self._started(begun, answers, took_ms)
 
@@ -171,7 +171,7 @@ class Conductor:
             error = f"nobody to hit: {resolved.reason}"
             return [invoke, Note("nemesis", "fail", fault.kind, value, error, resolved)]
         self._begun[fault.id] = _Begun(resolved)
-        return [invoke, Send(resolved, START)]
+        return [invoke, Dispatch(resolved, START)]
 
     def _started(self, begun: _Begun, answers: Mapping[str, HostAnswer], took_ms: float) -> ToDo:
         resolved, value = begun.resolved, begun.resolved.value(START)
@@ -206,7 +206,7 @@ class Conductor:
         begun.tries_left -= 1
         resolved = begun.resolved
         invoke = Note("nemesis", "invoke", resolved.fault.kind, resolved.value(STOP), None, resolved)
-        return [invoke, Send(resolved, STOP)]
+        return [invoke, Dispatch(resolved, STOP)]
 
     def _stopped(self, begun: _Begun, answers: Mapping[str, HostAnswer]) -> ToDo:
         resolved, error = begun.resolved, _errors(answers)

@@ -39,14 +39,14 @@ import msgspec
 
 from nemesis import grudges, targets
 from nemesis.kinds.base import Effects, Fault, FaultError, Kind, Order, Param
-from nemesis.kinds.clock import Clock
+from nemesis.kinds.clock import BentClock
 from nemesis.kinds.corrupt import Corrupt
 from nemesis.kinds.delay import Delay
 from nemesis.kinds.duplicate import Duplicate
 from nemesis.kinds.flap import Flap
 from nemesis.kinds.host_kill import HostKill
 from nemesis.kinds.kill import Kill
-from nemesis.kinds.loss import Loss
+from nemesis.kinds.loss import PacketLoss
 from nemesis.kinds.partition import Partition
 from nemesis.kinds.pause import Pause
 from nemesis.kinds.rate import Rate
@@ -70,8 +70,8 @@ def register(kind: Kind) -> None:
     KINDS[kind.name] = kind
 
 
-for _kind in (Partition(), Flap(), Loss(), Rate(), Slow(), Delay(), Reorder(), Duplicate(), Corrupt(), Kill(), Stop(),
-              HostKill(), Pause(), Clock()):  # fmt: skip
+for _kind in (Partition(), Flap(), PacketLoss(), Rate(), Slow(), Delay(), Reorder(), Duplicate(), Corrupt(),
+              Kill(), Stop(), HostKill(), Pause(), BentClock()):  # fmt: skip
     register(_kind)
 
 
@@ -180,6 +180,7 @@ def catalogue() -> str:
         "# Faults",
         "",
         "Made from the code by `python -m nemesis.faults > docs/faults.md`; do not edit.",
+        "[Writing a fault](writing-a-fault.md) says how to add a kind.",
         "",
         "## Kinds",
         "",

@@ -42,11 +42,11 @@ SCHEMA = 2
 _NAMES_OF_SCHEMA_1 = {"core_at_s": "majority_at_s", "all_at_s": "everyone_at_s"}
 
 SEED_MAX = 2**31 - 1
-"""Of every seed: a run's, a plan's, a simulation's."""
+"""Maximum of every seed: a run's, a plan's, a simulation's."""
 
 SERVERS_MIN, SERVERS_MAX = 3, 99
 DURATION_MAX_S = 7 * 86_400.0
-"""As long as a plan's `limit_s` may be."""
+"""Maximum of a schedule's `duration_s` and of a plan's `limit_s`."""
 
 
 class ScheduleError(ValueError):

@@ -1,20 +1,22 @@
 """Draws a schedule from a seed: a calm start, a storm, and an end in two acts.
 
-The model.  A storm is a row of *bouts*.  Each bout is a few faults that overlap and are all over before the bout is;
-the rest of it is a gap in which the ensemble may settle, so that there is always a throne to torment.  One fault of
-each bout is aimed at the throne (the leader, or its majority), since an ensemble that keeps its leader shows nothing.
+The model.  A storm is a row of *bouts*.  Each bout is a few faults that overlap and are all over before the bout is.
+The rest of the bout is a gap in which the ensemble may settle, so that the next bout has a leader to hit.  One fault of
+each bout is meant to depose the leader, since an ensemble that keeps its leader shows nothing.  What each kind of fault
+can be drawn as, its cards, is in the kind's own file (`nemesis.kinds`).
 
 The rules:
 
 1.  A schedule is a function of its arguments.
-2.  Faults are dealt from shuffled decks: every kind that is able comes once before any comes twice.  So every seed
-    mixes well, also in a short run.
-3.  Lengths go by `detect_s`, how long the ensemble takes to notice that its leader is gone (syncLimit times tickTime):
-    a fault of the throne lasts longer than that, a passing one may be shorter.
-4.  A bout's fault may outlast it (`lasting`), into one of the next bouts: what it held, comes back in the middle of
-    somebody else's election, with a history from before.
-5.  For good break at most as many servers as leave a majority whole, in ways that separate them cleanly from it (down,
-    paused, or cut in both directions).  Otherwise nobody would be owed a leader in act one.
+2.  Faults are dealt from shuffled decks: every kind that the hosts can do comes once before any comes twice.  So every
+    seed mixes well, also in a short run.
+3.  Lengths depend on `detect_s`, how long the ensemble takes to notice that its leader is gone (syncLimit times
+    tickTime).  A deposing fault lasts longer than that; any other may be shorter.
+4.  A fault may outlast its bout (`lasting`) into one of the next bouts.  Its server then comes back in the middle of an
+    election, with a history from before.
+5.  Servers that break for good leave a majority whole, and are separated from it cleanly (down, paused, or cut in both
+    directions).  Otherwise no majority would be owed a leader in act one.
+6.  A new kind changes what every seed draws.
 
 Example: `draw(7, 5)` is a minute for five servers, about 19 faults of 9 kinds, with acts of 12 s at the end.
 """
@@ -35,11 +37,12 @@ NFT, TBF, FAKETIME, NETEM = "nft", "tbf", "faketime", "netem"
 
 MIN_DURATION_S = 20.0
 FAULTS_A_MINUTE = 18
+"""Faults that a storm aims for, counted over the whole schedule."""
 
-
-# What one server may suffer for several bouts.
 ONE_SERVER = ("leader", "elected", "previous-leader", "follower", "random")
+"""Targets that are a single server; only such a fault may outlast its bout."""
 LASTING_BOUTS_MAX = 3
+"""Maximum number of bouts that a fault outlasts."""
 
 
 def deposing() -> list[Card]:
@@ -80,7 +83,7 @@ def draw(
     able), `settle_s` is the gap at the end of each bout, `act_s` the length of each of the two acts at the end (a fifth
     of the whole, at most 30 s, if it is not given), `spared` how many voters, whichever they are, may be broken for
     good and leave a quorum (a minority of them if it is not given), `lasting` the chance that a fault of one server,
-    other than the throne's, outlasts its bout.  Raises ScheduleError.
+    other than a deposing one, outlasts its bout.  Raises ScheduleError.
     """
     _check_kinds(kinds, abilities)
     if servers < 3:
@@ -100,7 +103,7 @@ def draw(
     first_deck, deck = _Deck(rng, deposing(), able), _Deck(rng, others(), able)
     bout_s = (majority_at - calm) / bouts  # what is left over goes to the gaps
     drawn: list[Fault] = []
-    usual = max(2, round(FAULTS_A_MINUTE * duration_s / 60 / bouts) - 1)  # beside the one that the throne gets
+    usual = max(2, round(FAULTS_A_MINUTE * duration_s / 60 / bouts) - 1)  # beside the deposing one
     for begins in (calm + bout_s * index for index in range(bouts)):
         first, rest = (
             first_deck.deal() or deck.deal(),

@@ -19,7 +19,7 @@ from harness.results.recorder import Recorder
 from harness.runs.observer import Observer
 from harness.watch.progress import Progress
 from harness.watch.scene import PHASES
-from nemesis.conductor import START, STOP, Conductor, Due, HostAnswer, Note, Retry, Send, ToDo
+from nemesis.conductor import START, STOP, Conductor, Dispatch, Due, HostAnswer, Note, Retry, ToDo
 from nemesis.faults import Order, Resolved
 from nemesis.schedule import Schedule
 from nemesis.targets import View
@@ -76,11 +76,11 @@ class ConductorOnHosts:
     def _view(self) -> View:
         return self._observer.view(self._conductor.broken)
 
-    def _begin(self, pool: ThreadPoolExecutor, steps: list[Send | Retry]) -> None:
+    def _begin(self, pool: ThreadPoolExecutor, steps: list[Dispatch | Retry]) -> None:
         for step in steps:
             pool.submit(self._carry_out, step)
 
-    def _decided(self, decide: Callable[[], ToDo]) -> list[Send | Retry]:
+    def _decided(self, decide: Callable[[], ToDo]) -> list[Dispatch | Retry]:
         """The steps that the conductor decided on.  Its notes are in the history when this returns."""
         with self._lock:
             todo = decide()
@@ -91,21 +91,21 @@ class ConductorOnHosts:
             self._progress.say(words)
         return [what for what in todo if not isinstance(what, Note)]
 
-    def _carry_out(self, step: Send | Retry) -> None:
+    def _carry_out(self, step: Dispatch | Retry) -> None:
         """In a thread: the step, and the ones that follow from the answers to it."""
         fault = step.resolved.fault
         steps = [step]
         with self._noted(f"{fault.id} {fault.kind}"):
             while steps:
                 step = steps.pop(0)
-                if isinstance(step, Send):
+                if isinstance(step, Dispatch):
                     steps += self._decided(self._sent(step))
                 elif self._record.failed.wait(step.after_s):
                     return
                 else:
                     steps += self._decided(lambda: self._conductor.again(fault.id))
 
-    def _sent(self, send: Send) -> Callable[[], ToDo]:
+    def _sent(self, send: Dispatch) -> Callable[[], ToDo]:
         """Sends, and returns how to ask the conductor what to do about the answers."""
         resolved, origin_ns = send.resolved, self._record.origin_ns
         orders = resolved.orders(self._addresses) if send.step == START else resolved.undo(self._addresses)

@@ -103,7 +103,7 @@ class Killed(Carrier):
         again(crashes)
 
 
-class Stopped(Killed):
+class StoppedGracefully(Killed):
     """The server is stopped gracefully, and started again."""
 
     def put_down(self, process: SimulatedProcess) -> None:
@@ -328,7 +328,7 @@ CARRIERS: dict[str, type[Carrier]] = {
     "duplicate": Duplicated,
     "corrupt": Lossy,
     "kill": Killed,
-    "stop": Stopped,
+    "stop": StoppedGracefully,
     "host-kill": HostKilled,
     "pause": Paused,
     "clock": Bent,

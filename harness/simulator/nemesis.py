@@ -16,7 +16,7 @@ from harness.simulator.clock import SECOND
 from harness.simulator.knobs import Knobs
 from harness.simulator.recorder import MemoryRecorder
 from harness.simulator.world import SimulatedHost, World
-from nemesis.conductor import START, Conductor, Due, HostAnswer, Note, Send, ToDo
+from nemesis.conductor import START, Conductor, Dispatch, Due, HostAnswer, Note, ToDo
 from nemesis.schedule import Schedule
 
 
@@ -62,12 +62,12 @@ class SimulatedNemesis:
         for what in todo:
             if isinstance(what, Note):
                 self._record.note(what.process, what.type, what.f, what.value, error=what.error)
-            elif isinstance(what, Send):
+            elif isinstance(what, Dispatch):
                 self._send(what)
             else:
                 raise AssertionError("a simulated host never fails to stop a fault")
 
-    def _send(self, send: Send) -> None:
+    def _send(self, send: Dispatch) -> None:
         """To each of its hosts, each at its own instant; the conductor hears when the last one is done."""
         resolved, world, asked = send.resolved, self._world, self._world.now
         carrier = self._carriers[resolved.fault.kind]

@@ -20,6 +20,7 @@ import sys
 from typing import Any, Dict, Generator, List, Optional
 
 DEADLINE_S = 10
+"""Maximum seconds that one command may take."""
 TABLE = "onethrone_probe"
 TOOLS = ("nft", "tc", "ip", "timeout", "sha256sum", "faketime", "java")
 FAKETIME_LIBRARIES = (
@@ -28,6 +29,7 @@ FAKETIME_LIBRARIES = (
     "/usr/local/lib/faketime/libfaketime.so.1",
 )
 FAKETIME_SHIFT_S = 1000000
+"""How far the trial moves a clock."""
 
 # Everything that faults ask of nftables: sets of addresses, a random share, a limit of bytes.  192.0.2.0/24 is reserved
 # for documentation, so no packet ever comes from there.

@@ -26,6 +26,7 @@ Op = Generator[float, None, Dict[str, Any]]
 """An operation in progress: yields seconds to wait, returns what was verified."""
 
 DEFAULT_STOP_S = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 class ServerProcess:

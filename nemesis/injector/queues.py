@@ -23,8 +23,11 @@ from typing import Any, Dict, List, NamedTuple
 from nemesis.injector.errors import Refused
 
 ROOT = "7e1e:"
+"""The handle of our root queue."""
 DEADLINE_S = 5.0
-QUEUE_S = 10  # of bytes at the link's rate; what is beyond that is dropped, as by any router
+"""Maximum seconds that tc or ip may take."""
+QUEUE_S = 10
+"""Seconds of traffic, at the link's rate, that a queue holds.  More is dropped, as by any router."""
 
 Link = Dict[str, Any]
 

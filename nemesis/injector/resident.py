@@ -1,8 +1,8 @@
 """The resident: one loop over the controller's connection, timers, streams and the end of children.
 
 The model.  One thread.  A request becomes an *operation*, a generator that yields how many seconds it wants to wait and
-returns what it verified (`nemesis.injector.operations`); so a stop that takes ten seconds holds nobody up.  Nothing
-here waits without a bound.
+returns what it verified (`nemesis.injector.operations`).  So a stop that takes ten seconds delays no other request.
+Every wait here has a bound.
 
 The rules:
 
@@ -37,11 +37,17 @@ from nemesis.injector.operations import Operations
 from nemesis.injector.tails import Tail, count
 
 LINE_MAX_BYTES = 1 << 20
+"""Maximum length of a request."""
 KEPT = 4096
+"""Maximum number of answers, and of events, that are kept for a controller that reconnects."""
 STREAMS_PAUSE_BYTES = 1 << 20
+"""Read no stream while more than this waits to be sent."""
 CONNECTION_CUT_BYTES = 16 << 20
+"""Close the connection when more than this waits to be sent."""
 TAIL_PERIOD_S = 0.02
+"""Seconds between two looks at the files that are streamed."""
 AT_MOST_AHEAD_NS = 1_000_000_000
+"""How far ahead `at` of a request may be."""
 
 Operation = Generator[float, None, Dict[str, Any]]
 
@@ -58,7 +64,7 @@ class ControlConnection:
 
 
 class Resident:
-    """Serves a host until it is told to shut down, is signalled, or its lease has run out twice."""
+    """Serves a host until it receives `shutdown` or a signal, or its lease has run out twice."""
 
     def __init__(self, folder: str, listener: socket.socket, guard: Guard, lease_s: float) -> None:
         self.folder = folder
@@ -127,12 +133,12 @@ class Resident:
         silent_s = time.monotonic() - self.heard_at
         if self.leases_lost == 0 and silent_s > self.lease_s:
             self.leases_lost = 1
-            log("nothing was heard for %.1f s: undoing every fault" % silent_s)
+            log("no request for %.1f s: undoing every fault" % silent_s)
             self._start(
                 self.operations.undo_all(), lambda done: self.notify("healed", faults=done["faults"], why="lease")
             )
         elif self.leases_lost == 1 and silent_s > 2 * self.lease_s:
-            log("nothing was heard for %.1f s: going" % silent_s)
+            log("no request for %.1f s: exiting" % silent_s)
             self.running = False
 
     def guard_state(self, state: Dict[str, Any]) -> None:

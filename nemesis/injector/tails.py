@@ -11,7 +11,9 @@ import os
 from typing import Any, Dict, Optional
 
 CHUNK_BYTES = 256 << 10
+"""Maximum number of bytes read at once."""
 LINE_MAX_BYTES = 1 << 20
+"""A line that is longer is sent in pieces."""
 
 
 class Tail:

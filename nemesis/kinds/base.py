@@ -39,6 +39,7 @@ Order = dict[str, Any]
 Effects = list[dict[str, Any]]
 
 LEAST_SIMPLE = 11
+"""The simplicity of kinds that the shrinker has no preference for."""
 
 
 class FaultError(ValueError):

@@ -14,7 +14,7 @@ JUMP, SKEW, STROBE, FREEZE = "jump", "skew", "strobe", "freeze"
 _PARAM_OF_CHANGE = {JUMP: "offset_ms", SKEW: "rate", STROBE: "period_ms", FREEZE: ""}
 
 
-class Clock(OnServers):
+class BentClock(OnServers):
     name = "clock"
     doc = (
         "The server's own clock, wall and monotonic, jumps ahead, runs at another rate, strobes (stands still and "

@@ -8,7 +8,7 @@ from typing import Any
 from nemesis.kinds.base import PERCENT, Card, OnLinks, Params
 
 
-class Loss(OnLinks):
+class PacketLoss(OnLinks):
     name = "loss"
     doc = "A random share of the packets of the links vanishes."
     params = {"percent": PERCENT}

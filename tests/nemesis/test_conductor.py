@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nemesis.conductor
-from nemesis.conductor import UNDO_TRIES, Conductor, Due, HostAnswer, Note, Retry, Send, ToDo
+from nemesis.conductor import UNDO_TRIES, Conductor, Dispatch, Due, HostAnswer, Note, Retry, ToDo
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 from nemesis.storm import draw
@@ -46,7 +46,7 @@ def said(todo: ToDo) -> list[str]:
         if isinstance(what, Note):
             words.append(f"{what.type} {what.value['step']}")
         else:
-            words.append(f"send {what.step}" if isinstance(what, Send) else "retry")
+            words.append(f"send {what.step}" if isinstance(what, Dispatch) else "retry")
     return words
 
 
@@ -59,7 +59,7 @@ def test_a_fault_is_written_before_it_is_sent() -> None:
     assert said(todo) == ["invoke start", "send start"]
     note, send = todo
     assert isinstance(note, Note)
-    assert isinstance(send, Send)
+    assert isinstance(send, Dispatch)
     assert note.value["hosts"] == ["n2"]
     assert send.resolved.hosts == ("n2",)
 
@@ -186,7 +186,7 @@ def test_at_the_end_everything_in_force_is_taken_back_once() -> None:
     due(conductor, "start", "f1")
     answered(conductor, {"n2": YES})
     [_, send] = due(conductor, "start", "f2")
-    assert isinstance(send, Send)
+    assert isinstance(send, Dispatch)
     assert said(conductor.take_back()) == ["invoke stop", "send stop"]
     assert conductor.take_back() == [], "f1 is being stopped, and f2 is not yet in force"
     then = answered(conductor, dict.fromkeys(send.resolved.hosts, YES), "f2")
@@ -222,7 +222,7 @@ def test_whatever_hosts_answer_and_whenever_each_invoke_has_one_end_and_nothing_
     """The orders under way are answered in any order between what is due, and the schedule may break off anywhere."""
     schedule = draw(seed, 3, 30.0)
     conductor = Conductor(schedule)
-    under_way: list[Send | Retry] = []
+    under_way: list[Dispatch | Retry] = []
     open_: dict[str, Note] = {}
     happened: set[str] = set()
     undone: set[str] = set()
@@ -230,7 +230,7 @@ def test_whatever_hosts_answer_and_whenever_each_invoke_has_one_end_and_nothing_
     def take(todo: ToDo) -> None:
         for what in todo:
             if not isinstance(what, Note):
-                if isinstance(what, Send):
+                if isinstance(what, Dispatch):
                     assert what.resolved.fault.id in open_, "it is sent, and is not in the history"
                 under_way.append(what)
             elif what.process == "nemesis":
