@@ -39,7 +39,7 @@ from harness.campaign.child import Child, end_orphans
 from harness.campaign.journal import Job
 from harness.campaign.ledger import BALLAST_BYTES, MB, Books
 from harness.campaign.outcome import CountedOutcome
-from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan
+from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan, spec_of
 from harness.campaign.tally import DONE, Open, Tally, number
 from harness.campaign.watch import RunWatch, SeedsWatch
 from harness.campaign.work import SEEDS, SPEC, WorkSpec, run_folder
@@ -289,7 +289,7 @@ class Controller:
             self._count_or_keep(place, found)
         elif job.kind == "hosts":
             self.books.note("end", id=job.id, code=code, why=why)
-            if code < 0 and why and not job.place.startswith("lab:"):
+            if code < 0 and why and not spec_of(self.plan, job.place).made:
                 # Its injectors heal their hosts when the lease is over, and stop the servers after a second one.
                 place.rest_until = time.monotonic() + 2 * self.plan.lease_s + REST_S
             self._start(place, open_, judge=True)
@@ -381,7 +381,7 @@ class Controller:
             run = run_folder(folder)
             if run is not None and (run / "history.jsonl").exists():
                 self.books.note("end", id=job.id, code=-1, why=INTERRUPTED)
-                if not job.place.startswith("lab:"):
+                if not spec_of(self.plan, job.place).made:
                     self._rest_after(job, run)
             elif run is not None:
                 shutil.rmtree(folder, ignore_errors=True)  # nothing had happened yet

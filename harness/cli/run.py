@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ import msgspec
 
 from harness import UsageError
 from harness.cli.options import Seconds
+from harness.hosts.provision import registry
 from harness.plan import schema as plans
 from harness.results import folder as folders
 from nemesis.schedule import SEED_MAX
@@ -74,7 +74,7 @@ def run(
     schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
     plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
     if hosts:
-        plan = plan.replace(hosts=_hosts(hosts, plan.hosts))
+        plan = plan.replace(hosts=plans.on_hosts(plan.hosts, registry.parse(hosts)))
     if ssh_config:
         if not ssh_config.is_file():
             raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
@@ -105,16 +105,6 @@ def run(
         click.echo(outcome.summary)
     # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
     return HARNESS_FAILED if outcome.failure and outcome.valid is not False else EXIT_CODES[outcome.valid]
-
-
-def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:
-    made = re.fullmatch(r"lab:(\d+)", words)
-    if made:
-        return msgspec.structs.replace(hosts, lab=int(made[1]), names=(), ssh_config="")
-    names = tuple(name.strip() for name in words.split(",") if name.strip())
-    if not names or any(":" in name for name in names):
-        raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
-    return msgspec.structs.replace(hosts, lab=0, names=names)
 
 
 def _name(name: str | None) -> str | None:

@@ -8,7 +8,7 @@ names it.  Example:
     system = "onethrone"
 
     [hosts]
-    lab = 5                      # hosts made of namespaces on this machine; or:
+    make = "lab:5"               # hosts made of namespaces on this machine; or:
     # names = ["n1", "n2", "n3"]
     # ssh_config = "cluster/ssh_config"
 
@@ -26,6 +26,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -33,7 +34,8 @@ import msgspec
 import tomli_w
 
 from harness import UsageError
-from harness.hosts.provision.lab import HOSTS_MAX
+from harness.hosts.provision import registry
+from harness.hosts.provision.base import HOSTS_MAX, HostSpec
 from nemesis.faults import KINDS
 from nemesis.schedule import SEED_MAX
 from node import bugs
@@ -46,8 +48,10 @@ Table = TypeVar("Table", bound=msgspec.Struct)
 class HostsPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the servers run."""
 
+    make: str = ""
+    """Which hosts to make, as `--hosts` takes it: "lab:5"; empty means that `names` are hosts that exist."""
     lab: int = 0
-    """How many hosts to make on this machine; 0 means that `names` are hosts that exist."""
+    """How plans of 0.1 say `make = "lab:5"`: the number alone."""
     names: tuple[str, ...] = ()
     ssh_config: str = ""
     """The OpenSSH config that knows `names`; empty is the user's own."""
@@ -198,7 +202,7 @@ def _is_table(hint: Any) -> bool:
 
 def check(plan: Plan, where: str) -> Plan:
     """Refuse a plan that cannot be run, saying every reason at once; returns the plan."""
-    problems = [*_wrong_hosts(plan), *_wrong_numbers(plan), *_wrong_voters(plan), *_unknown_words(plan)]
+    problems = [*_wrong_hosts(plan), *_wrong_numbers(plan), *_unknown_words(plan)]
     if problems:
         raise UsageError(f"{where}: " + "; ".join(problems))
     return plan
@@ -208,6 +212,8 @@ DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 MAX_WORKERS = 16
 MAX_RATE_PER_S = 1000.0
+SIMULATED_MAX = 99
+"""Maximum number of servers in a simulated run."""
 MIN_PARTICIPANTS = 3
 """Two participants tolerate no failure, so there is nothing that a nemesis could leave running."""
 
@@ -218,15 +224,11 @@ _DIRECTORY = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 
 def _wrong_hosts(plan: Plan) -> list[str]:
-    problems, names, directory = [], host_names(plan), plan.hosts.directory
-    if bool(plan.hosts.lab) == bool(plan.hosts.names):
-        problems.append("[hosts] needs either lab (how many to make) or names (hosts that exist); so does --hosts")
-    if not 0 <= plan.hosts.lab <= HOSTS_MAX:
-        problems.append(f"[hosts] lab: from 1 to {HOSTS_MAX} hosts, not {plan.hosts.lab}")
-    if len(set(names)) != len(names):
-        problems.append("[hosts] names: a host is named twice")
-    if plan.hosts.lab and plan.hosts.ssh_config:
-        problems.append("[hosts] ssh_config: hosts that are made here have one of their own; leave it out")
+    problems, directory = [], plan.hosts.directory
+    try:
+        problems += _wrong_voters(plan, host_spec(plan.hosts).names)
+    except UsageError as error:
+        problems.append(f"[hosts] {error.what}. {error.remedy}".rstrip(". "))
     if not _DIRECTORY.fullmatch(directory) or ".." in directory:
         problems.append(f"[hosts] directory: an absolute path of letters, digits, '.', '_', '-', not {directory!r}")
     if len(directory) + len(plan.name) > MAX_PATH:
@@ -265,8 +267,8 @@ def _wrong_numbers(plan: Plan) -> list[str]:
     return problems
 
 
-def _wrong_voters(plan: Plan) -> list[str]:
-    problems, names, ensemble = [], host_names(plan), plan.ensemble
+def _wrong_voters(plan: Plan, names: Sequence[str]) -> list[str]:
+    problems, ensemble = [], plan.ensemble
     grouped = [name for group in ensemble.groups for name in group]
     for key, listed in (("observers", ensemble.observers), ("groups", grouped), ("weights", ensemble.weights)):
         problems += [f"[ensemble] {key}: {name} is not one of the hosts" for name in listed if name not in names]
@@ -303,9 +305,34 @@ def _unknown_words(plan: Plan) -> list[str]:
     return problems
 
 
+def host_spec(hosts: HostsPlan) -> HostSpec:
+    """The hosts that a plan asks for.  Raises UsageError."""
+    ways = [hosts.make != "", hosts.lab != 0, hosts.names != ()].count(True)
+    if ways != 1:
+        what = "no hosts are given" if ways == 0 else "hosts are given in two ways"
+        remedy = "Make them (make = 'lab:5'), or name hosts that exist (names = ['n1', 'n2', 'n3']), or use --hosts"
+        raise UsageError(what, remedy=remedy)
+    ssh_config = Path(hosts.ssh_config) if hosts.ssh_config else None
+    made = hosts.make or (f"lab:{hosts.lab}" if hosts.lab else "")
+    return registry.parse(made, ssh_config) if made else registry.existing(hosts.names, ssh_config)
+
+
+def on_hosts(hosts: HostsPlan, spec: HostSpec) -> HostsPlan:
+    """The same plan, with the hosts of `spec`."""
+    return msgspec.structs.replace(
+        hosts,
+        make=spec.text if spec.made else "",
+        lab=0,
+        names=() if spec.made else spec.names,
+        ssh_config=str(spec.ssh_config or ""),
+    )
+
+
 def host_names(plan: Plan) -> tuple[str, ...]:
-    """The hosts in the order of their sids: the first is server 1."""
-    return plan.hosts.names or tuple(f"n{i}" for i in range(1, plan.hosts.lab + 1))
+    """The hosts in the order of their sids: the first is server 1.  Raises UsageError."""
+    if HOSTS_MAX < plan.hosts.lab <= SIMULATED_MAX:  # the plan of a simulated run, whose servers need no hosts
+        return tuple(f"n{number}" for number in range(1, plan.hosts.lab + 1))
+    return host_spec(plan.hosts).names
 
 
 def did_you_mean(key: str, known: Any) -> str:

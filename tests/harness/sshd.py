@@ -1,4 +1,4 @@
-"""A real sshd on a loopback port, with keys of its own, that can be stopped and stunted."""
+"""A real sshd on a loopback address, with keys of its own, that can be stopped and stunted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from tests.addresses import network
+
 DEADLINE_S = 60.0
 
 
@@ -22,10 +24,7 @@ def make_key(path: Path, passphrase: str = "") -> str:
     return path.with_name(path.name + ".pub").read_text().strip()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+PORT = 22022
 
 
 class Sshd:
@@ -33,17 +32,18 @@ class Sshd:
 
     def __init__(self, directory: Path, *settings: str) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.address = f"{network()}.1"
+        self.port = PORT
         self.user = getpass.getuser()
         host_key = make_key(directory / "host_key")
         (directory / "authorized_keys").write_text(make_key(directory / "user_key") + "\n")
         self.known_hosts = directory / "known_hosts"
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
+        self.known_hosts.write_text(f"[{self.address}]:{self.port} {host_key}\n")
         (directory / "sshd_config").write_text(
             "\n".join(
                 [
                     *settings,
-                    f"ListenAddress 127.0.0.1:{self.port}",
+                    f"ListenAddress {self.address}:{self.port}",
                     f"HostKey {directory}/host_key",
                     f"AuthorizedKeysFile {directory}/authorized_keys",
                     "StrictModes no",
@@ -68,7 +68,7 @@ class Sshd:
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + DEADLINE_S
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.port), 1):
                 return
             assert self.process.poll() is None, (directory / "sshd.log").read_text()
             assert time.monotonic() < until, "sshd did not listen"
@@ -77,7 +77,7 @@ class Sshd:
     def write_config(self, *more: str, **changes: str) -> None:
         """Write the client's config again, with other values."""
         settings = {
-            "HostName": "127.0.0.1",
+            "HostName": self.address,
             "Port": str(self.port),
             "User": self.user,
             "IdentityFile": str(self.directory / "user_key"),

@@ -21,7 +21,7 @@ def no_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     def made(*_: Any) -> None:
         pytest.fail("hosts were made")
 
-    monkeypatch.setattr(run, "cluster", made)
+    monkeypatch.setattr(runs, "cluster", made)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ DEADLINE_S = 60
 
 CREATOR = """
 import subprocess, sys
-from harness.lab import Lab
+from harness.hosts.provision.lab import Lab
 lab = Lab.up(3, sys.argv[1], ephemeral=sys.argv[2] == "ephemeral")
 # Somebody is logged in, and something runs on a host that belongs to no session.
 stays = "setsid sleep 1000 >/dev/null 2>&1 </dev/null &"
