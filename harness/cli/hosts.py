@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import click
 
 from harness import UsageError
 from harness.hosts.provision import registry
-from harness.hosts.provision.base import Hosts, HostSpec, Standing
+from harness.hosts.provision.base import Hosts, HostSpec, Provisioner, Standing
 from harness.results import exits
 
 DIRECTORY = click.option("--dir", "directory", type=click.Path(path_type=Path), help="The hosts' directory.")
@@ -106,7 +106,7 @@ def make(spec: HostSpec, directory: Path, as_json: bool, command: str) -> None:
 def end(directory: Path | None, schemes: Sequence[str], as_json: bool, command: str) -> None:
     """End the hosts in `directory`, or the only ones that are not in use."""
     path = _only_unused(schemes, command).directory if directory is None else directory.resolve()
-    if not any(registry.provisioner(scheme).down(path) for scheme in schemes):
+    if not any(provisioner.down(path) for provisioner in _provisioners(schemes)):
         raise nothing_here(path, command)
     click.echo(json.dumps({"ended": str(path)}) if as_json else f"the hosts in {path} are gone")
 
@@ -128,7 +128,7 @@ def show(schemes: Sequence[str], as_json: bool, key: str) -> None:
 
 def standing(schemes: Sequence[str]) -> list[Standing]:
     """All that is up on this machine, of these kinds."""
-    return [one for scheme in schemes for one in registry.provisioner(scheme).list()]
+    return [one for provisioner in _provisioners(schemes) for one in provisioner.list()]
 
 
 def nothing_here(path: Path, command: str) -> UsageError:
@@ -144,6 +144,14 @@ def choose(found: Sequence[Standing], command: str) -> Standing:
         places = ", ".join(str(one.directory) for one in found)
         raise UsageError(f"hosts are up in {len(found)} places", remedy=f"Choose with --dir: {places}")
     return found[0]
+
+
+def _provisioners(schemes: Sequence[str]) -> Iterator[Provisioner]:
+    for scheme in schemes:
+        try:
+            yield registry.provisioner(scheme)
+        except UsageError as error:  # one broken package must not keep the others' hosts from being ended
+            click.echo(f"onethrone: {error}", err=True)
 
 
 def _only_unused(schemes: Sequence[str], command: str) -> Standing:
