@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan, s
 from harness.campaign.tally import DONE, Open, Tally, number
 from harness.campaign.watch import RunWatch, SeedsWatch
 from harness.campaign.work import SEEDS, SPEC, WorkSpec, run_folder
+from harness.runs import signals
 
 LOOK_S = 0.1
 ALIVE_S = 30.0
@@ -446,13 +446,8 @@ class Controller:
             self._signals += 1
             os.write(2, b"onethrone: ending what is under way; --resume goes on\n")
 
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, stop) for number in numbers}
-        try:
+        with signals.handled(signals.ENDING, stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _rss_mb() -> float:

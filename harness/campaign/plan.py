@@ -31,6 +31,7 @@ from harness import UsageError
 from harness.hosts.provision import registry
 from harness.hosts.provision.base import HOSTS_MAX, HostSpec
 from harness.plan import schema as plans
+from harness.plan.hosts import on_hosts
 from harness.plan.schema import (
     BoundsPlan,
     EnsemblePlan,
@@ -216,7 +217,7 @@ def load(path: Path) -> CampaignPlan:
 def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> HostsPlan:
     """The hosts of a run on this ensemble: the first `servers` of them (all, if 0)."""
     spec = spec_of(plan, ensemble)
-    return plans.on_hosts(HostsPlan(directory=plan.hosts.directory), spec.first(servers) if servers else spec)
+    return on_hosts(HostsPlan(directory=plan.hosts.directory), spec.first(servers) if servers else spec)
 
 
 def spec_of(plan: CampaignPlan, ensemble: str) -> HostSpec:

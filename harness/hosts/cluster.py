@@ -24,7 +24,8 @@ from harness.hosts.provision import registry
 from harness.hosts.provision.base import Hosts
 from harness.hosts.ssh.config import resolve
 from harness.hosts.ssh.remote import Remote
-from harness.plan.schema import Plan, host_spec
+from harness.plan.hosts import host_spec
+from harness.plan.schema import Plan
 from harness.watch.progress import Progress
 
 CONNECTING_AT_ONCE = 10

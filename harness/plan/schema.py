@@ -34,8 +34,8 @@ import msgspec
 import tomli_w
 
 from harness import UsageError
-from harness.hosts.provision import registry
-from harness.hosts.provision.base import HOSTS_MAX, HostSpec
+from harness.plan.hosts import HostsPlan as HostsPlan  # noqa: PLC0414 - a table of the plan, known here as well
+from harness.plan.hosts import host_spec, names_of
 from nemesis.faults import KINDS
 from nemesis.schedule import SEED_MAX
 from node import bugs
@@ -43,20 +43,6 @@ from node import bugs
 SYSTEMS = ("onethrone", "zookeeper")
 
 Table = TypeVar("Table", bound=msgspec.Struct)
-
-
-class HostsPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the servers run."""
-
-    make: str = ""
-    """Which hosts to make, as `--hosts` takes it: "lab:5"; empty means that `names` are hosts that exist."""
-    lab: int = 0
-    """How plans of 0.1 say `make = "lab:5"`: the number alone."""
-    names: tuple[str, ...] = ()
-    ssh_config: str = ""
-    """The OpenSSH config that knows `names`; empty is the user's own."""
-    directory: str = "/var/lib/onethrone"
-    """Where on each host a run keeps its files, in a folder of its own."""
 
 
 class EnsemblePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,8 +198,6 @@ DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 MAX_WORKERS = 16
 MAX_RATE_PER_S = 1000.0
-SIMULATED_MAX = 99
-"""Maximum number of servers in a simulated run."""
 MIN_PARTICIPANTS = 3
 """Two participants tolerate no failure, so there is nothing that a nemesis could leave running."""
 
@@ -305,34 +289,9 @@ def _unknown_words(plan: Plan) -> list[str]:
     return problems
 
 
-def host_spec(hosts: HostsPlan) -> HostSpec:
-    """The hosts that a plan asks for.  Raises UsageError."""
-    ways = [hosts.make != "", hosts.lab != 0, hosts.names != ()].count(True)
-    if ways != 1:
-        what = "no hosts are given" if ways == 0 else "hosts are given in two ways"
-        remedy = "Make them (make = 'lab:5'), or name hosts that exist (names = ['n1', 'n2', 'n3']), or use --hosts"
-        raise UsageError(what, remedy=remedy)
-    ssh_config = Path(hosts.ssh_config) if hosts.ssh_config else None
-    made = hosts.make or (f"lab:{hosts.lab}" if hosts.lab else "")
-    return registry.parse(made, ssh_config) if made else registry.existing(hosts.names, ssh_config)
-
-
-def on_hosts(hosts: HostsPlan, spec: HostSpec) -> HostsPlan:
-    """The same plan, with the hosts of `spec`."""
-    return msgspec.structs.replace(
-        hosts,
-        make=spec.text if spec.made else "",
-        lab=0,
-        names=() if spec.made else spec.names,
-        ssh_config=str(spec.ssh_config or ""),
-    )
-
-
 def host_names(plan: Plan) -> tuple[str, ...]:
     """The hosts in the order of their sids: the first is server 1.  Raises UsageError."""
-    if HOSTS_MAX < plan.hosts.lab <= SIMULATED_MAX:  # the plan of a simulated run, whose servers need no hosts
-        return tuple(f"n{number}" for number in range(1, plan.hosts.lab + 1))
-    return host_spec(plan.hosts).names
+    return names_of(plan.hosts)
 
 
 def did_you_mean(key: str, known: Any) -> str:

@@ -44,6 +44,7 @@ from harness.results import folder as folders
 from harness.results.folder import RunFolder
 from harness.results.recorder import Recorder
 from harness.results.rerun import rerun_command
+from harness.runs import signals
 from harness.runs.conductor import Conductor
 from harness.runs.fleet import Fleet
 from harness.runs.observer import Observer
@@ -342,10 +343,5 @@ def _interruptible() -> Iterator[None]:
             raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
         os.write(2, b"onethrone: already ending; the hosts are being healed\n")
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
+    with signals.handled(signals.ENDING, interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

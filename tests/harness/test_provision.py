@@ -19,7 +19,8 @@ from harness.hosts.cluster import _refuse_shared, cluster
 from harness.hosts.provision import registry
 from harness.hosts.provision.base import HOSTS_MAX, HostSpec
 from harness.hosts.ssh.remote import Remote
-from harness.plan import schema as plans
+from harness.plan.hosts import HostsPlan, host_spec, names_of, on_hosts
+from harness.plan.schema import Plan
 from harness.watch.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,13 +78,21 @@ def test_names_are_hosts_that_exist_in_their_order() -> None:
 def test_the_text_of_a_spec_and_a_plan_of_it_are_that_spec_again(text: str) -> None:
     spec = registry.parse(text)
     assert registry.parse(spec.text) == spec
-    assert plans.host_spec(plans.on_hosts(plans.HostsPlan(lab=9), spec)) == spec
+    assert host_spec(on_hosts(HostsPlan(lab=9), spec)) == spec
     assert registry.parse(spec.first(2).text) == spec.first(2)
     assert spec.first(2).names == spec.names[:2]
 
 
 def test_a_plan_of_0_1_says_a_number_alone() -> None:
-    assert plans.host_spec(plans.HostsPlan(lab=3)) == registry.parse("lab:3")
+    assert host_spec(HostsPlan(lab=3)) == registry.parse("lab:3")
+
+
+def test_the_plan_of_a_simulated_run_may_have_more_servers_than_there_are_hosts() -> None:
+    assert names_of(HostsPlan(lab=99)) == tuple(f"n{number}" for number in range(1, 100))
+    with pytest.raises(UsageError):
+        names_of(HostsPlan(lab=10**15))
+    with pytest.raises(UsageError):
+        host_spec(HostsPlan(lab=99))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,7 @@ def test_hosts_check_looks_at_hosts_of_an_unknown_kind(toy: Path) -> None:
 
 
 def test_a_run_connects_to_hosts_of_an_unknown_kind_at_the_addresses_that_it_gives(toy: Path) -> None:
-    plan = plans.Plan(hosts=plans.on_hosts(plans.HostsPlan(), registry.parse("toy:3")))
+    plan = Plan(hosts=on_hosts(HostsPlan(), registry.parse("toy:3")))
     with cluster(plan, Progress(quiet=True)) as hosts:
         assert [remote.run("echo here").text for remote in hosts.remotes.values()] == ["here"] * 3
         firsts = [addresses[0] for addresses in hosts.addresses.values()]
