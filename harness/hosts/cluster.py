@@ -52,7 +52,7 @@ def cluster(plan: Plan, progress: Progress) -> Iterator[Cluster]:
             progress.say(f"making {len(spec.names)} {spec.scheme} hosts")
         made = stack.enter_context(registry.hosts_for(spec))
         names, ssh_config = made.names, made.ssh_config
-        progress.say(f"looking at {', '.join(names)}")
+        progress.say(f"checking {', '.join(names)}")
         reports = check_hosts(names, ssh_config)
         unusable = [f"{r.host}: {f.what}. {f.remedy}" for r in reports for f in r.findings if f.level == "unusable"]
         if unusable:
