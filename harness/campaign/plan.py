@@ -28,7 +28,7 @@ import msgspec
 import tomli_w
 
 from harness import UsageError
-from harness.hosts.provision import registry
+from harness.hosts.provision import registry as provisioners
 from harness.hosts.provision.base import HOSTS_MAX, HostSpec
 from harness.plan import schema as plans
 from harness.plan.hosts import on_hosts
@@ -222,7 +222,7 @@ def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> HostsPlan:
 
 def spec_of(plan: CampaignPlan, ensemble: str) -> HostSpec:
     """The hosts of an ensemble.  Raises UsageError."""
-    spec = registry.parse(ensemble)
+    spec = provisioners.parse(ensemble)
     if spec.made or not plan.hosts.ssh_config:
         return spec
     return replace(spec, ssh_config=Path(plan.hosts.ssh_config))

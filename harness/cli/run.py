@@ -11,7 +11,7 @@ import msgspec
 
 from harness import UsageError
 from harness.cli.options import Seconds
-from harness.hosts.provision import registry
+from harness.hosts.provision import registry as provisioners
 from harness.plan import schema as plans
 from harness.plan.hosts import on_hosts
 from harness.results import folder as folders
@@ -75,7 +75,7 @@ def run(
     schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
     plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
     if hosts:
-        plan = plan.replace(hosts=on_hosts(plan.hosts, registry.parse(hosts)))
+        plan = plan.replace(hosts=on_hosts(plan.hosts, provisioners.parse(hosts)))
     if ssh_config:
         if not ssh_config.is_file():
             raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
