@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,11 +38,12 @@ from harness.campaign.child import Child, end_orphans
 from harness.campaign.journal import Job
 from harness.campaign.ledger import BALLAST_BYTES, MB, Books
 from harness.campaign.outcome import CountedOutcome
-from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan
+from harness.campaign.plan import SIMULATOR, CampaignPlan, hosts_of, run_plan, spec_of
 from harness.campaign.tally import DONE, Open, Tally, number
 from harness.campaign.watch import RunWatch, SeedsWatch
 from harness.campaign.work import SEEDS, SPEC, WorkSpec, run_folder
 from harness.results import exits
+from harness.runs import signals
 
 LOOK_S = 0.1
 ALIVE_S = 30.0
@@ -298,7 +298,7 @@ class Controller:
             self._count_or_keep(place, found)
         elif job.kind == "hosts":
             self.books.note("end", id=job.id, code=code, why=why)
-            if code < 0 and why and not job.place.startswith("lab:"):
+            if code < 0 and why and not spec_of(self.plan, job.place).made:
                 # Its injectors heal their hosts when the lease is over, and stop the servers after a second one.
                 place.rest_until = time.monotonic() + 2 * self.plan.lease_s + REST_S
             self._start(place, open_, judge=True)
@@ -390,7 +390,7 @@ class Controller:
             run = run_folder(folder)
             if run is not None and (run / "history.jsonl").exists():
                 self.books.note("end", id=job.id, code=-1, why=INTERRUPTED)
-                if not job.place.startswith("lab:"):
+                if not spec_of(self.plan, job.place).made:
                     self._rest_after(job, run)
             elif run is not None:
                 shutil.rmtree(folder, ignore_errors=True)  # nothing had happened yet
@@ -455,13 +455,8 @@ class Controller:
             self._signals += 1
             os.write(2, b"onethrone: ending what is under way; --resume goes on\n")
 
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, stop) for number in numbers}
-        try:
+        with signals.handled(signals.ENDING, stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _rss_mb() -> float:

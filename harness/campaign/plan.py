@@ -20,15 +20,18 @@ plan (`harness.plan.Plan`) is put together from these, with the words of that pl
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from harness import UsageError
-from harness.hosts.provision.lab import HOSTS_MAX
+from harness.hosts.provision import registry as provisioners
+from harness.hosts.provision.base import HOSTS_MAX, HostSpec
 from harness.plan import checks, durations, toml
+from harness.plan.hosts import on_hosts
 from harness.plan.schema import (
     DAY_S,
     BoundsPlan,
@@ -218,17 +221,20 @@ def load(path: Path) -> CampaignPlan:
 
 def hosts_of(plan: CampaignPlan, ensemble: str, servers: int = 0) -> HostsPlan:
     """The hosts of a run on this ensemble: the first `servers` of them (all, if 0)."""
-    about: dict[str, Any] = {"directory": plan.hosts.directory}
-    made = re.fullmatch(r"lab:(\d{1,3})", ensemble.strip())
-    if made:
-        return HostsPlan(lab=servers or int(made[1]), **about)
-    names = tuple(name.strip() for name in ensemble.split(",") if name.strip())
-    return HostsPlan(names=names[: servers or None], ssh_config=plan.hosts.ssh_config, **about)
+    spec = spec_of(plan, ensemble)
+    return on_hosts(HostsPlan(directory=plan.hosts.directory), spec.first(servers) if servers else spec)
+
+
+def spec_of(plan: CampaignPlan, ensemble: str) -> HostSpec:
+    """The hosts of an ensemble.  Raises UsageError."""
+    spec = provisioners.parse(ensemble)
+    if spec.made or not plan.hosts.ssh_config:
+        return spec
+    return replace(spec, ssh_config=Path(plan.hosts.ssh_config))
 
 
 def capacity(plan: CampaignPlan, ensemble: str) -> int:
-    hosts = hosts_of(plan, ensemble)
-    return hosts.lab or len(hosts.names)
+    return len(spec_of(plan, ensemble).names)
 
 
 def run_plan(plan: CampaignPlan, hosts: HostsPlan, setting: Setting, mix: str, seed: int, name: str) -> Plan:
@@ -264,7 +270,7 @@ def _problems(plan: CampaignPlan) -> list[str]:
     problems = [*_wrong_words(plan), *checks.wrong_numbers(plan)]
     for setting in plan.settings:
         problems += _wrong_setting(plan, setting)
-    return problems or [*_wrong_places(plan), *_wrong_runs(plan)]
+    return problems or _wrong_places(plan) or _wrong_runs(plan)
 
 
 def _wrong_words(plan: CampaignPlan) -> list[str]:
@@ -314,11 +320,14 @@ def _wrong_places(plan: CampaignPlan) -> list[str]:
     problems = []
     seen: list[str] = []
     for ensemble in plan.hosts.ensembles:
-        hosts = hosts_of(plan, ensemble)
-        if not hosts.lab and (not hosts.names or any(":" in name for name in hosts.names)):
-            problems.append(f"[hosts] ensembles: {ensemble!r}: give lab:N, or names of hosts with commas between them")
-        problems += [f"[hosts] ensembles: {name} is in two of them" for name in hosts.names if name in seen]
-        seen += hosts.names
+        try:
+            spec = spec_of(plan, ensemble)
+        except UsageError as error:
+            problems.append(f"[hosts] ensembles: {error.what}. {error.remedy}".rstrip(". "))
+            continue
+        if not spec.made:
+            problems += [f"[hosts] ensembles: {name} is in two of them" for name in spec.names if name in seen]
+            seen += spec.names
         if not any(_fits(plan, setting, ensemble) for setting in plan.settings):
             problems.append(f"[hosts] ensembles: {ensemble!r} is too small for every setting that is for hosts")
     if not plan.hosts.ensembles and not plan.simulator.processes:

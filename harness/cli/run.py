@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from pathlib import Path
 
 import click
@@ -12,8 +11,10 @@ import msgspec
 
 from harness import UsageError
 from harness.cli.durations import Duration
+from harness.hosts.provision import registry as provisioners
 from harness.plan import checks
 from harness.plan import schema as plans
+from harness.plan.hosts import on_hosts
 from harness.results import exits
 from harness.results import folder as folders
 from harness.systems import registry
@@ -91,7 +92,7 @@ def run(
     schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
     plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
     if hosts:
-        plan = plan.replace(hosts=_hosts(hosts, plan.hosts))
+        plan = plan.replace(hosts=on_hosts(plan.hosts, provisioners.parse(hosts)))
     if ssh_config:
         if not ssh_config.is_file():
             raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
@@ -124,16 +125,6 @@ def run(
     # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
     failed = outcome.failure and outcome.valid is not False
     return exits.HARNESS_FAILED if failed else exits.of(outcome.valid)
-
-
-def _hosts(words: str, hosts: plans.HostsPlan) -> plans.HostsPlan:
-    made = re.fullmatch(r"lab:(\d+)", words)
-    if made:
-        return msgspec.structs.replace(hosts, lab=int(made[1]), names=(), ssh_config="")
-    names = tuple(name.strip() for name in words.split(",") if name.strip())
-    if not names or any(":" in name for name in names):
-        raise UsageError(f"--hosts {words!r}: give lab:N, or the names of hosts with commas between them")
-    return msgspec.structs.replace(hosts, lab=0, names=names)
 
 
 def _of_system(plan: plans.Plan, system: str) -> plans.Plan:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import signal
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from harness import UsageError
+from harness.runs import signals
 
 
 @click.command()
@@ -47,17 +47,11 @@ def serve(results: Path, host: str, port: int) -> None:
                 remedy="Choose another port, or --port 0 for any that is free.",
             ) from None
         raise UsageError(f"--host {host} --port {port}: cannot be listened at: {error.strerror}") from None
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        click.echo(f"{server.tree.root} is at {server.url}", err=True)
-        server.serve_forever(poll_interval=0.2)
+        with signals.handled((signal.SIGTERM, signal.SIGHUP), signals.interrupt):
+            click.echo(f"{server.tree.root} is at {server.url}", err=True)
+            server.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         click.echo("", err=True)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         server.server_close()

@@ -17,6 +17,7 @@ import click
 
 from harness.cli.durations import Duration
 from harness.results import exits
+from harness.runs import signals
 
 NAME = "shrunk"
 
@@ -71,24 +72,21 @@ def shrink_command(
     given(run)  # a folder for what cannot be read would be one too many
     folder = out or folders.create(results, NAME).path
     interrupt = _Interrupt()
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        shrunk = shrink(
-            run,
-            folder,
-            budget_s=budget,
-            runs_max=runs_max,
-            jobs=jobs or len(os.sched_getaffinity(0)),
-            say=say,
-            promise=promise,
-            bug="" if bug == "none" else bug,
-        )
+        with signals.handled((signal.SIGTERM, signal.SIGINT), interrupt):
+            shrunk = shrink(
+                run,
+                folder,
+                budget_s=budget,
+                runs_max=runs_max,
+                jobs=jobs or len(os.sched_getaffinity(0)),
+                say=say,
+                promise=promise,
+                bug="" if bug == "none" else bug,
+            )
     except NotReproduced as error:
         print(f"onethrone: {error}", file=sys.stderr)
         return exits.UNKNOWN
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if as_json:
         told = {**shrunk._asdict(), "folder": str(shrunk.folder), "test": str(shrunk.test)}
         click.echo(json.dumps(told | {"schedule": str(shrunk.folder / "schedule.json")}))

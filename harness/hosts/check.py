@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness import HostError, UsageError
-from harness.hosts.ssh.connect import SESSIONS_MAX
+from harness.hosts.ssh.connection import SESSIONS_MAX
 from harness.hosts.ssh.remote import Remote
 from nemesis.faults import KINDS
 from nemesis.injector import abilities as probe

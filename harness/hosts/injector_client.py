@@ -1,12 +1,11 @@
-"""The controller's side of the injectors: one resident program per host, asked through one SSH channel each.
+"""The controller's side of one host's injector: a resident program on the host, asked through one SSH channel.
 
-    with Injectors(remotes, directory, lease_s=30, on_lines=..., on_event=...) as injectors:
-        injectors["n1"].request("start", server={...}).expect()
-        injectors.send_all(orders(resolved, addresses), deadline_s=20)      # on all hosts at one instant
+    injector = Injector(remote, "/run/onethrone", lease_s=30, on_lines=..., on_event=...)
+    injector.start(build("nemesis.injector"))
+    injector.request("start", server={...}).expect()
 
 The model.  An `Injector` has a channel to its host's resident (see `nemesis.injector` for the protocol), a thread that
-reads it, and a table of requests that are not answered yet.  One more thread, for all hosts, sends the heartbeats that
-renew the leases and measure the hosts' clocks.  Nothing is added per fault.
+reads it, and a table of requests that are not answered yet.  Times of the host are mapped to ours by a `HostClock`.
 
 The rules:
 
@@ -15,10 +14,6 @@ The rules:
 2.  A channel that breaks or falls silent is made anew.  The streams are taken up at the offset that was reached, the
     events at their number: nothing is lost and nothing comes twice.  When that fails for two leases, the host has
     healed itself and is *lost*: every request to it fails at once.
-3.  A host's clock is mapped to ours by the answers' two stamps, as NTP does it.  The error is half of the round trip,
-    and grows with the measurement's age.
-4.  `send_all` writes every order before the first is sent, and gives all hosts one instant, a few milliseconds ahead,
-    at which to begin.
 """
 
 from __future__ import annotations
@@ -26,20 +21,18 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import math
 import shlex
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-from harness import DeadlinePassed, HarnessError, HostError
-from harness.hosts.archive import build
-from harness.hosts.ssh.remote import Remote, RemoteProcess
+from harness import DeadlinePassed, HostError
+from harness.hosts.host_clock import HostClock
+from harness.hosts.ssh.process import RemoteProcess
+from harness.hosts.ssh.remote import Remote
 
 LOG = logging.getLogger(__name__)
 
@@ -48,9 +41,6 @@ OnEvent = Callable[[str, dict[str, Any]], None]
 
 HEARTBEAT_S = 0.5
 SEND_DEADLINE_S = 2.0
-DRIFT = 500e-6
-"""How far two clocks may run apart: the kernel steers CLOCK_MONOTONIC by at most so much."""
-AHEAD_MAX_NS = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -74,57 +64,6 @@ class Answer:
         if not self.ok:
             raise HostError(self.host, self.error)
         return self.verified
-
-
-class _Sample(NamedTuple):
-    at: int
-    ahead: int
-    error: int
-
-
-class HostClock:
-    """A host's monotonic clock against ours, from exchanges of stamps."""
-
-    def __init__(self) -> None:
-        self._samples: deque[_Sample] = deque(maxlen=120)
-
-    def exchange(self, sent: int, heard: int, answered: int, received: int) -> None:
-        """We sent and received by our clock; the host heard and answered by its own.  Nanoseconds."""
-        ahead = ((heard - sent) + (answered - received)) // 2
-        # The clocks run apart while the host answers, too.  Stamps, and halves of them, are whole nanoseconds: each
-        # rounding takes up to one.
-        error = max(0, (received - sent) - (answered - heard)) // 2 + math.ceil(DRIFT * (received - sent)) + 4
-        self._samples.append(_Sample((sent + received) // 2, ahead, error))
-
-    @property
-    def known(self) -> bool:
-        return bool(self._samples)
-
-    def to_controller_time(self, host_ns: int) -> tuple[int, int]:
-        """Our time of the host's, and its error bound, in nanoseconds."""
-        # When that was by our clock is known only as well as the sample: it may lie that much further from it.
-        error, ahead = min(
-            (sample.error + DRIFT * (abs(host_ns - sample.ahead - sample.at) + sample.error), sample.ahead)
-            for sample in self._known_samples()
-        )
-        return host_ns - ahead, math.ceil(error)
-
-    def to_host_time(self, controller_ns: int) -> tuple[int, int]:
-        """The host's time of ours, and its error bound, in nanoseconds."""
-        error, ahead = min(
-            (sample.error + DRIFT * abs(controller_ns - sample.at), sample.ahead) for sample in self._known_samples()
-        )
-        return controller_ns + ahead, math.ceil(error)
-
-    def _known_samples(self) -> list[_Sample]:
-        if not self._samples:
-            raise HarnessError("a host's clock was asked for before anything was heard from the host")
-        return list(self._samples)
-
-    def way_ns(self) -> int:
-        """The usual way there of late: half of a round trip (the median of eight)."""
-        late = sorted(sample.error for sample in list(self._samples)[-8:])
-        return late[len(late) // 2] if late else 0
 
 
 class _Pending:
@@ -462,96 +401,3 @@ class Injector:
             whom(self.host, event)
         except Exception:
             LOG.exception("%s: the event %s could not be used", self.host, event)
-
-
-class Injectors(Mapping[str, Injector]):
-    """The injectors of all hosts, with one thread for their heartbeats."""
-
-    def __init__(
-        self,
-        remotes: Mapping[str, Remote],
-        directory: str,
-        *,
-        lease_s: float = 30.0,
-        privilege: Mapping[str, str] | None = None,
-        python: str = "python3",
-        on_lines: OnLines | None = None,
-        on_event: OnEvent | None = None,
-    ) -> None:
-        self._heartbeat_s = min(HEARTBEAT_S, lease_s / 6)
-        self._injectors = {
-            name: Injector(
-                remote,
-                directory,
-                lease_s=lease_s,
-                privilege=(privilege or {}).get(name, ""),
-                python=python,
-                on_lines=on_lines,
-                on_event=on_event,
-            )
-            for name, remote in remotes.items()
-        }
-        self._ending = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="injectors-heartbeat", daemon=True)
-
-    def __getitem__(self, host: str) -> Injector:
-        return self._injectors[host]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._injectors)
-
-    def __len__(self) -> int:
-        return len(self._injectors)
-
-    def __enter__(self) -> Injectors:
-        try:
-            self.start()
-        except BaseException:
-            self.shutdown(deadline_s=5.0)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.shutdown()
-
-    def start(self, deadline_s: float = 60.0) -> None:
-        """Start the injectors on all hosts.  Raises the first HostError."""
-        archive = build("nemesis.injector")
-        with ThreadPoolExecutor(min(10, len(self) or 1)) as pool:
-            list(pool.map(lambda injector: injector.start(archive, deadline_s), self._injectors.values()))
-        self._heart.start()
-
-    def shutdown(self, deadline_s: float = 30.0) -> dict[str, Answer]:
-        """Undo everything on all hosts, stop the servers and the residents.  Never raises: the answers say."""
-        self._ending.set()
-        with ThreadPoolExecutor(min(10, len(self) or 1)) as pool:
-            answers = dict(
-                zip(self, pool.map(lambda one: one.shutdown(deadline_s), self._injectors.values()), strict=True)
-            )
-        if self._heart.ident is not None:
-            self._heart.join(timeout=10)
-        return answers
-
-    def send_all(self, orders: Mapping[str, Mapping[str, Any]], deadline_s: float) -> dict[str, Answer]:
-        """Each host its order; all begin at one instant.  By host the answer, within `deadline_s`."""
-        until = time.monotonic() + deadline_s
-        injectors = [self._injectors[host] for host in orders]
-        at_ns = None
-        if len(injectors) > 1:
-            way_ns = max(injector.clock.way_ns() for injector in injectors)
-            at_ns = time.monotonic_ns() + min(AHEAD_MAX_NS, 2_000_000 + 500_000 * len(injectors) + 2 * way_ns)
-        sent = [(injector, injector.prepare(orders[injector.host], at_ns)) for injector in injectors]
-        for injector, pending in sent:
-            injector.send(pending)
-        return {injector.host: injector.wait(pending, until) for injector, pending in sent}
-
-    def request_all(self, do: str, deadline_s: float = 10.0, **fields: Any) -> dict[str, Answer]:
-        """The same request to all hosts."""
-        return self.send_all({host: {"do": do, **fields} for host in self}, deadline_s)
-
-    def _beat(self) -> None:
-        while not self._ending.wait(self._heartbeat_s):
-            for injector in self._injectors.values():
-                injector.ping()

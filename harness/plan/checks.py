@@ -7,7 +7,6 @@ from several keys, or from the system under test, has a function here.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -41,15 +40,19 @@ def check(plan: Plan, where: Path | str) -> Plan:
 def problems(plan: Plan) -> list[str]:
     """Everything that is wrong with a plan; each begins with the table and the key."""
     ensemble = plan.ensemble
-    found = [*_wrong_hosts(plan), *wrong_numbers(plan)]
-    found += [
-        f"[ensemble] {key}: {what}"
-        for key, what in wrong_voters(host_names(plan), ensemble.observers, ensemble.groups, ensemble.weights)
-    ]
+    found = [*_wrong_places(plan), *wrong_numbers(plan)]
     found += [
         f"[nemesis] kinds: there is no {kind!r}{did_you_mean(kind, KINDS)}"
         for kind in plan.nemesis.kinds
         if kind not in KINDS
+    ]
+    try:
+        names = host_names(plan)
+    except UsageError as error:
+        return [f"[hosts] {error.what}. {error.remedy}".rstrip(". "), *found]
+    found += [
+        f"[ensemble] {key}: {what}"
+        for key, what in wrong_voters(names, ensemble.observers, ensemble.groups, ensemble.weights)
     ]
     try:
         system = system_of(plan)
@@ -104,13 +107,8 @@ def _range(meta: msgspec.Meta) -> str:
 # ---- hosts, voters ---------------------------------------------------------------------------------------------------
 
 
-def _wrong_hosts(plan: Plan) -> list[str]:
-    found, names, directory = [], host_names(plan), plan.hosts.directory
-    if bool(plan.hosts.lab) == bool(plan.hosts.names):
-        found.append("[hosts] needs either lab (how many to make) or names (hosts that exist); so does --hosts")
-    found += [f"[hosts] names: {name} is named twice" for name, count in Counter(names).items() if count > 1]
-    if plan.hosts.lab and plan.hosts.ssh_config:
-        found.append("[hosts] ssh_config: hosts that are made here have one of their own; leave it out")
+def _wrong_places(plan: Plan) -> list[str]:
+    found, directory = [], plan.hosts.directory
     if not _DIRECTORY.fullmatch(directory) or ".." in directory:
         found.append(f"[hosts] directory: an absolute path of letters, digits, '.', '_', '-', not {directory!r}")
     if len(directory) + len(plan.name) > MAX_PATH:

@@ -10,7 +10,7 @@ names it.  A key that ends in `_s` takes seconds, or a length of time such as "1
     tick_ms = 500
 
     [hosts]
-    lab = 5                      # hosts made of namespaces on this machine; or:
+    make = "lab:5"               # hosts made of namespaces on this machine; or:
     # names = ["n1", "n2", "n3"]
     # ssh_config = "cluster/ssh_config"
 
@@ -33,8 +33,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from harness.hosts.provision.lab import HOSTS_MAX
 from harness.plan import toml
+from harness.plan.hosts import HostsPlan as HostsPlan  # noqa: PLC0414 - a table of the plan, known here as well
+from harness.plan.hosts import names_of
 from harness.systems import registry
 from harness.systems.base import Ensemble, Place, System
 from nemesis.schedule import SEED_MAX
@@ -46,18 +47,6 @@ MAX_RATE_PER_S = 1000.0
 
 UpToADay = Annotated[float, Meta(gt=0, le=DAY_S)]
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
-
-
-class HostsPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the servers run."""
-
-    lab: Annotated[int, Meta(ge=0, le=HOSTS_MAX)] = 0
-    """How many hosts to make on this machine; 0 means that `names` are hosts that exist."""
-    names: tuple[str, ...] = ()
-    ssh_config: str = ""
-    """The OpenSSH config that knows `names`; empty is the user's own."""
-    directory: str = "/var/lib/onethrone"
-    """Where on each host a run keeps its files, in a folder of its own."""
 
 
 class EnsemblePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,8 +142,8 @@ def load(path: Path) -> Plan:
 
 
 def host_names(plan: Plan) -> tuple[str, ...]:
-    """The hosts in the order of their sids: the first is server 1."""
-    return plan.hosts.names or tuple(f"n{i}" for i in range(1, plan.hosts.lab + 1))
+    """The hosts in the order of their sids: the first is server 1.  Raises UsageError."""
+    return names_of(plan.hosts)
 
 
 def ensemble_of(plan: Plan, places: Mapping[str, Place] | None = None) -> Ensemble:

@@ -18,7 +18,8 @@ from typing import Any
 
 from harness import HostError
 from harness.hosts.cluster import CONNECTING_AT_ONCE, Cluster
-from harness.hosts.injector_client import Answer, Injectors
+from harness.hosts.injector_client import Answer
+from harness.hosts.injectors import Injectors
 from harness.plan.schema import Plan
 from harness.results.recorder import Recorder
 from harness.runs.observer import Observer

@@ -44,7 +44,7 @@ from harness.results.folder import RunFolder
 from harness.results.recorder import Recorder
 from harness.results.rerun import rerun_command
 from harness.results.run_op import run_value
-from harness.runs import drawing
+from harness.runs import drawing, signals
 from harness.runs.conductor import ConductorOnHosts
 from harness.runs.fleet import Fleet
 from harness.runs.observer import Observer
@@ -345,10 +345,5 @@ def _interruptible() -> Iterator[Callable[[], None]]:
         if heard:
             end()
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
+    with signals.handled(signals.ENDING, interrupt):
         yield from_now_on
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

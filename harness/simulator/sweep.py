@@ -18,11 +18,9 @@ Example: `Campaign(Spec(), range(1000), jobs=2).run()` is a thousand chaotic min
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import signal
-import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -30,11 +28,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, NamedTuple
 
 from checker.promises.base import Valid
 from checker.verdict import combine
+from harness.runs import signals
 from harness.simulator.run import simulate
 from harness.simulator.simulated_run import SimulatorSettings
 from harness.simulator.worker import make_processes
@@ -184,24 +182,6 @@ class SweepTally:
             del self.failing[LISTED_MAX:]
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a campaign as Ctrl-C does, where this thread may say so: what was counted is told."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 class Sweep:
     """One campaign.  `run` returns when all seeds are done, the time is up, or it is interrupted."""
 
@@ -232,7 +212,7 @@ class Sweep:
         began = heard = time.monotonic()
         pool = make_pool(self._workers, self._scheduler)
         try:
-            with _ended_by_signals():
+            with signals.handled((signal.SIGTERM, signal.SIGHUP), signals.interrupt):
                 while True:
                     time_is_up = time.monotonic() - began >= self._until_s
                     if not self._hand_out(pool.executor, time_is_up) and not self._under_way:

@@ -91,7 +91,7 @@ def test_every_wrong_key_is_named_with_its_table_and_the_nearest_right_one(tmp_p
         ("[[settings]]\nsystem = 'zookeeper'\non = ['hosts']\n[simulator]\nprocesses = 0", "no other clock"),
         ("[[settings]]\nservers = [5]\n[hosts]\nensembles = ['lab:3']", "too small for every setting"),
         ("[[settings]]\nensemble = {observers = ['n5']}", "n5 is not one of the servers"),
-        ("[hosts]\nensembles = ['lab:x']", "give lab:N, or names of hosts"),
+        ("[hosts]\nensembles = ['lab:x']", "the number of hosts has to be"),
         ("[hosts]\nensembles = ['a,b,c', 'c,d,e']", "c is in two of them"),
         ("[hosts]\nensembles = []\n[simulator]\nprocesses = 0", "no place to run anything"),
         ("[[settings]]\non = ['hosts']", "no setting is for the simulator"),

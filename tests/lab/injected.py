@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.hosts.injector_client import Injectors
+from harness.hosts.injectors import Injectors
 from harness.hosts.provision.lab import Lab
-from harness.hosts.ssh.remote import Remote, RemoteProcess
+from harness.hosts.ssh.process import RemoteProcess
+from harness.hosts.ssh.remote import Remote
 
 DIRECTORY = "/run/onethrone"
 DEADLINE_S = 30.0

@@ -227,7 +227,65 @@ def test_a_standing_lab_outlives_the_command_that_made_it_until_it_is_ended(tmp_
         assert Path(f"/proc/{warden}/cmdline").read_bytes() == b"", "no more than a zombie is left"
     for words in (["down"], ["shell", "n1"]):
         gone = onethrone("lab", *words, "--dir", at)
-        assert (gone.returncode, "no lab is up here" in gone.stderr, "Traceback" in gone.stderr) == (254, True, False)
+        assert gone.returncode == 254
+        assert "no hosts are up here" in gone.stderr
+        assert "Traceback" not in gone.stderr
+
+
+IN_USE = """
+import contextlib, io, os, subprocess, sys, time
+from harness.cli.onethrone import main
+from harness.hosts.provision import registry
+from harness.hosts.ssh.remote import Remote
+
+def onethrone(*words):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(list(words))
+        except SystemExit as end:
+            print(words[1], end.code, *(out.getvalue() + err.getvalue()).split(), file=sys.__stdout__)
+
+place = sys.argv[1] + "/made"
+with registry.hosts_for(registry.parse("lab:1")):
+    onethrone("lab", "down")
+onethrone("lab", "down")
+onethrone("lab", "up", "--hosts", "1", "--dir", place)
+with Remote("n1", place + "/ssh_config") as remote:
+    remote.connect()
+    onethrone("lab", "list")
+    onethrone("lab", "down")
+    with registry.hosts_for(registry.parse("lab:1")):
+        remote.close()
+        onethrone("lab", "down")
+print(os.path.exists(place))
+"""
+
+
+def test_without_a_directory_only_a_lab_that_nobody_uses_is_ended(tmp_path: Path) -> None:
+    """In namespaces of its own: the labs of others on this machine are none of its business."""
+    script = f'mount -t sysfs none /sys; exec {sys.executable} -c "$0" {tmp_path}'
+    done = subprocess.run(
+        isolated(["sh", "-c", script, IN_USE]),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    made_by_a_run, none_up, up, listed, logged_in, beside_one_in_use, there = lines
+    me = f"process 1 ({Path(sys.executable).name} -c"
+    assert made_by_a_run.startswith("down 254 onethrone: the hosts in /var/tmp/onethrone-lab-")
+    assert f"are in use by {me}" in made_by_a_run
+    assert "To end them nevertheless: onethrone lab down --dir /var/tmp/onethrone-lab-" in made_by_a_run
+    assert none_up.startswith("down 254 onethrone: no hosts are up")
+    assert up.startswith(f"up 0 n1 is up in {tmp_path}/made")
+    assert listed.startswith(f"list 0 {tmp_path}/made 1 host in use by {me}")
+    assert logged_in.startswith(f"down 254 onethrone: the hosts in {tmp_path}/made are in use by {me}")
+    assert beside_one_in_use == f"down 0 the hosts in {tmp_path}/made are gone"
+    assert there == "False"
 
 
 # --- nothing is left --------------------------------------------------------------------------------------------------

@@ -1,4 +1,12 @@
-"""Making, finding and ending labs; what a lab is stands in the package's docstring."""
+"""A lab: hosts made of Linux namespaces on this machine, each with its own network, processes, files and real sshd.
+
+    with Lab.up(3) as lab:
+        subprocess.run(["ssh", "-F", lab.ssh_config, "n1", "hostname"])
+
+`LabProvisioner` is the lab behind the seam (`base.Provisioner`), under the scheme "lab".  This module starts a lab's
+warden, writes the hosts' files, finds labs among the processes and ends them.  What a host is made of, and why nothing
+is left behind, stands in `warden`.
+"""
 
 from __future__ import annotations
 
@@ -14,63 +22,31 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from harness import HarnessError, UsageError
-from harness.hosts.provision import warden
+from harness.hosts.provision import lab_files, warden
+from harness.hosts.provision.base import HOSTS_MAX, Hosts, HostSpec, Missing, Standing, parse_count
+from harness.hosts.provision.lab_files import PATH
 
-HOSTS_MAX = 50
 NETWORK = "10.42.0"
 UP_DEADLINE_S = warden.READY_DEADLINE_S + 10
 DOWN_DEADLINE_S = 30.0
 
 _WARDEN = Path(warden.__file__).resolve()
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _USER_NAMESPACE = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
-_TOOLS = {
-    "ip": "iproute2",
-    "nsenter": "util-linux",
-    "unshare": "util-linux",
-    "sshd": "openssh-server",
-    "ssh-keygen": "openssh-client",
-}
-
-_SSHD_CONFIG = """\
-HostKey /etc/ssh/ssh_host_ed25519_key
-AuthorizedKeysFile /etc/ssh/authorized_keys
-# In a user namespace /etc belongs to nobody, which is not root.
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-PermitUserEnvironment no
-PrintMotd no
-PrintLastLog no
-UseDNS no
-AcceptEnv LANG LC_*
-LogLevel VERBOSE
-PidFile none
-Subsystem sftp internal-sftp
-"""
-
-_HOST_CONFIG = """\
-Host {name}
-  HostName {address}
-  HostKeyAlias {name}
-  User root
-  IdentityFile {directory}/keys/id_ed25519
-  IdentitiesOnly yes
-  IdentityAgent none
-  UserKnownHostsFile {directory}/known_hosts
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  ProxyCommand {nsenter} {user}-t {pid} -m -u -i -n -p -- {sshd} -i -f /etc/ssh/sshd_config -E /var/log/sshd.log
-
-"""
+_TOOLS = (
+    Missing("ip", "the hosts' network", "iproute2"),
+    Missing("nsenter", "the way into a host", "util-linux"),
+    Missing("unshare", "a user's own namespaces", "util-linux"),
+    Missing("sshd", "each host's login", "openssh-server"),
+    Missing("ssh-keygen", "the hosts' keys", "openssh-client"),
+)
+_TOOLS_WITHOUT_ROOT = (Missing("newuidmap", "namespaces without root", "uidmap"),)
 
 
 @dataclass
@@ -81,8 +57,13 @@ class Lab:
     hosts: dict[str, str]
     pids: dict[str, int]
     warden_pid: int
-    ephemeral: bool
+    creator: int
+    """The process that this lab ends with; 0 for one that stands until it is ended."""
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def ephemeral(self) -> bool:
+        return self.creator != 0
 
     @property
     def ssh_config(self) -> Path:
@@ -98,7 +79,6 @@ class Lab:
         """
         if not 1 <= hosts <= HOSTS_MAX:
             raise UsageError(f"a lab of {hosts} hosts", remedy=f"Ask for 1 to {HOSTS_MAX}.")
-        _require_tools()
         path = _choose(directory)
         wrapper = () if os.geteuid() == 0 else _USER_NAMESPACE
         creator = os.getpid() if ephemeral else 0
@@ -111,19 +91,19 @@ class Lab:
                 stderr=complaints,
                 # Ctrl-C is for the controller, who still needs its hosts to put everything right.
                 start_new_session=True,
-                env={"PATH": _PATH, "LC_ALL": "C.UTF-8"},
+                env={"PATH": PATH, "LC_ALL": "C.UTF-8"},
             )
             assert process.stdin is not None
             assert process.stdout is not None
             try:
                 with process.stdin, process.stdout:
                     _hear(process.stdout, "watching", complaints, path)
-                    _write_files(path, hosts)
+                    lab_files.write_files(path, _addresses(hosts))
                     process.stdin.write(b"go\n")
                     process.stdin.flush()
                     pids = _in_order(_hear(process.stdout, "hosts", complaints, path))
-                lab = cls(path, _addresses(pids), pids, process.pid, ephemeral, process)
-                _write_ssh_config(lab)
+                lab = cls(path, _addresses(hosts), pids, process.pid, creator, process)
+                lab_files.write_ssh_config(lab.ssh_config, lab.hosts, pids)
             except BaseException:
                 process.terminate()
                 try:
@@ -146,7 +126,7 @@ class Lab:
             raise UsageError(
                 "no lab is up here", where=str(path), remedy="`onethrone lab list` names those that are."
             ) from None
-        lab = cls(path, _addresses(pids), pids, int(facts["warden"]), bool(facts["creator"]))
+        lab = cls(path, _addresses(len(pids)), pids, int(facts["warden"]), int(facts["creator"]))
         if not _is_warden(lab.warden_pid, path):
             raise UsageError(
                 "the lab here has died",
@@ -212,12 +192,90 @@ def end(directory: Path, warden_pid: int | None = None) -> None:
         )
 
 
+class LabProvisioner:
+    """See `base.Provisioner`."""
+
+    scheme = "lab"
+
+    def __init__(self) -> None:
+        self._made: dict[Path, Lab] = {}
+        """The labs of this process, whose wardens are its children and have to be waited for."""
+
+    def parse(self, text: str) -> HostSpec:
+        """ "lab:5" is five hosts, n1 to n5."""
+        return HostSpec(self.scheme, tuple(f"n{number}" for number in range(1, parse_count(text) + 1)))
+
+    def missing(self) -> Sequence[Missing]:
+        """The programs that a lab needs, and this machine does not have."""
+        tools = _TOOLS if os.geteuid() == 0 else (*_TOOLS, *_TOOLS_WITHOUT_ROOT)
+        return [tool for tool in tools if shutil.which(tool.tool, path=PATH) is None]
+
+    def up(self, spec: HostSpec, directory: Path | None = None, *, standing: bool = False) -> Hosts:
+        """Make a lab; see `Lab.up` for the errors."""
+        lab = Lab.up(len(spec.names), directory, ephemeral=not standing)
+        self._made[lab.directory] = lab
+        return _hosts(lab)
+
+    def down(self, directory: Path) -> bool:
+        """End the lab in `directory`, or remove what is left of one whose processes were killed."""
+        path = directory.resolve()
+        lab = self._made.pop(path, None)
+        if lab is not None:
+            lab.down()
+        elif (path / "lab.json").exists():
+            end(path)
+        else:
+            return False
+        return True
+
+    def list(self) -> Sequence[Standing]:
+        """The labs that are up, each with the processes that made it for themselves or are logged in to its hosts."""
+        return [
+            Standing(lab.directory, _hosts(lab), lab.creator, tuple(f"process {pid} ({_words(pid)})" for pid in users))
+            for lab in running()
+            for users in [sorted({*filter(None, [lab.creator]), *_logged_in(lab)})]
+        ]
+
+
+PROVISIONER = LabProvisioner()
+
+
+def _hosts(lab: Lab) -> Hosts:
+    return Hosts(tuple(lab.hosts), lab.ssh_config, lab.hosts, lab.directory)
+
+
+def _logged_in(lab: Lab) -> Iterator[int]:
+    """The processes that have an SSH connection to a host of this lab: the parents of their ProxyCommands."""
+    ways_in = {str(pid).encode() for pid in lab.pids.values()}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it has ended
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if words[0].endswith(b"nsenter") and b"-t" in words and words[words.index(b"-t") + 1] in ways_in:
+                    yield _parent(entry)
+
+
+def _parent(process: Path) -> int:
+    # The second field, the name, is in brackets and may contain any of these.
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _words(pid: int) -> str:
+    """A process's command line, as far as it helps to recognise it."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return "it has just ended"
+    name = os.path.basename(os.fsdecode(words[0]))
+    return " ".join([name, *map(os.fsdecode, words[1:])])[:120]
+
+
 def _in_order(pids: dict[str, int]) -> dict[str, int]:
     return {f"n{number}": int(pids[f"n{number}"]) for number in range(1, len(pids) + 1)}
 
 
-def _addresses(pids: dict[str, int]) -> dict[str, str]:
-    return {name: f"{NETWORK}.{name[1:]}" for name in pids}
+def _addresses(hosts: int) -> dict[str, str]:
+    return {f"n{number}": f"{NETWORK}.{number}" for number in range(1, hosts + 1)}
 
 
 def _warden_directory(pid: int) -> Path | None:
@@ -226,9 +284,7 @@ def _warden_directory(pid: int) -> Path | None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
-    marks = [
-        at for at, word in enumerate(words) if word == b"serve" and words[at - 1].endswith(b"/provision/warden.py")
-    ]
+    marks = [at for at, word in enumerate(words) if word == b"serve" and words[at - 1].endswith(b"/warden.py")]
     return Path(os.fsdecode(words[marks[0] + 1])) if marks and not words[0].endswith(b"unshare") else None
 
 
@@ -237,18 +293,6 @@ def _is_warden(pid: int, directory: Path) -> bool:
 
 
 # --- before the first process -----------------------------------------------------------------------------------------
-
-
-def _require_tools() -> None:
-    missing = [tool for tool in _TOOLS if shutil.which(tool, path=_PATH) is None]
-    if os.geteuid() != 0 and shutil.which("newuidmap", path=_PATH) is None:
-        missing.append("newuidmap")
-    if missing:
-        packages = sorted({_TOOLS.get(tool, "uidmap") for tool in missing})
-        raise UsageError(
-            f"a lab needs {', '.join(missing)}, which this machine does not have",
-            remedy=f"Install them as root: apt-get install {' '.join(packages)}",
-        )
 
 
 def _choose(directory: Path | str | None) -> Path:
@@ -289,77 +333,6 @@ def _hear(stdout: IO[bytes], word: str, complaints: IO[bytes], path: Path) -> An
     with contextlib.suppress(OSError):
         said += (path / "lab.log").read_text(errors="replace").strip()
     raise _why_not(answer.get("error") or said or f"nothing was heard of it within {UP_DEADLINE_S:.0f} s")
-
-
-def _write_files(path: Path, hosts: int) -> None:
-    keys = path / "keys"
-    keys.mkdir(mode=0o700)
-    public = _generate_keys(
-        {"id_ed25519": keys / "id_ed25519"} | {f"n{n}": keys / f"n{n}" for n in range(1, hosts + 1)}
-    )
-    names = {f"n{number}": f"{NETWORK}.{number}" for number in range(1, hosts + 1)}
-    (path / "known_hosts").write_text("".join(f"{name},{address} {public[name]}\n" for name, address in names.items()))
-    own_lines = "".join(f"{address} {name}\n" for name, address in names.items())
-    for name in names:
-        own = path / "hosts" / name
-        for part in (*warden.OWN_DIRECTORIES, "etc", "state", "var-lib/onethrone"):
-            (own / part).mkdir(parents=True)
-        for part in ("tmp", "var-tmp"):
-            (own / part).chmod(0o1777)
-        (own / "root").chmod(0o700)
-        # sshd locks itself into this one; it must be root's alone.
-        (own / "run" / "sshd").mkdir(mode=0o755)
-        (own / "ssh" / "sshd_config").write_text(_SSHD_CONFIG)
-        (own / "ssh" / "authorized_keys").write_text(public["id_ed25519"] + "\n")
-        (keys / name).rename(own / "ssh" / "ssh_host_ed25519_key")
-        (keys / f"{name}.pub").rename(own / "ssh" / "ssh_host_ed25519_key.pub")
-        (own / "etc" / "hostname").write_text(f"{name}\n")
-        (own / "etc" / "hosts").write_text(f"127.0.0.1 localhost\n{own_lines}")
-        (own / "etc" / "group").write_text(Path("/etc/group").read_text())
-        # A plain /bin/sh and an empty home: what a login shell reads at its start is paid for with each command.
-        users = [line.split(":") for line in Path("/etc/passwd").read_text().splitlines()]
-        lines = [":".join([*user[:6], "/bin/sh"] if user[0] == "root" else user) for user in users]
-        (own / "etc" / "passwd").write_text("\n".join(lines) + "\n")
-        (own / "etc" / "shadow").write_text("".join(f"{user[0]}:*:20000:0:99999:7:::\n" for user in users))
-        (own / "etc" / "shadow").chmod(0o600)
-
-
-def _generate_keys(files: dict[str, Path]) -> dict[str, str]:
-    """Make a key pair at each path, all at once; the public halves, by name."""
-    makers = {
-        name: subprocess.Popen(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for name, file in files.items()
-    }
-    public = {}
-    for name, maker in makers.items():
-        _, complaint = maker.communicate(timeout=UP_DEADLINE_S)
-        if maker.returncode != 0:
-            raise HarnessError(f"ssh-keygen: {complaint.decode(errors='replace').strip()}")
-        public[name] = files[name].with_name(files[name].name + ".pub").read_text().strip()
-    return public
-
-
-def _write_ssh_config(lab: Lab) -> None:
-    hosts = [
-        _HOST_CONFIG.format(
-            name=name,
-            address=lab.hosts[name],
-            directory=lab.directory,
-            nsenter=shutil.which("nsenter", path=_PATH),
-            sshd=shutil.which("sshd", path=_PATH),
-            user="" if os.geteuid() == 0 else "-U ",
-            pid=pid,
-        )
-        for name, pid in lab.pids.items()
-    ]
-    temporary = lab.directory / "ssh_config.new"
-    temporary.write_text("".join(hosts))
-    temporary.rename(lab.ssh_config)
 
 
 # --- when it does not work --------------------------------------------------------------------------------------------

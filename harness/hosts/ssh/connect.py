@@ -7,136 +7,32 @@ again when a later step fails.
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import fcntl
-import fnmatch
 import logging
 import os
-import random
-import signal
 import socket
 import subprocess
 import tempfile
-import threading
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-import paramiko
-from paramiko import Channel, ChannelException, HostKeys, PKey, SSHException, Transport
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+from paramiko import Channel, SSHException, Transport
 
 from harness import ConnectionLost, DeadlinePassed, HostError
 from harness.hosts.ssh.config import Endpoint, resolve
-
-SESSIONS_MAX = 5
-"""Channels with a command at one time.  sshd's MaxSessions is 10, and it takes ended sessions down late: with 8 it
-refused one now and then, with 6 never; one is kept in reserve."""
+from harness.hosts.ssh.connection import Deadline, SshConnection, end_proxy
+from harness.hosts.ssh.host_keys import check_host_key, known_keys, prefer
+from harness.hosts.ssh.login import log_in
 
 _TCP_USER_TIMEOUT_MS = 10_000
 _KEEPALIVE_S = 5
-_OPEN_RETRY_S = 0.05
 _JUMPS_MAX = 8
 
 
 _LOG = "onethrone.ssh"
 # Without a handler of ours Python prints paramiko's tracebacks to standard error; every error is raised as well.
 logging.getLogger(_LOG).addHandler(logging.NullHandler())
-
-
-class Deadline:
-    """A point in time that a number of waits share."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._until = time.monotonic() + seconds
-
-    def left_s(self) -> float:
-        return max(0.0, self._until - time.monotonic())
-
-    @property
-    def passed(self) -> bool:
-        return time.monotonic() >= self._until
-
-
-@dataclass
-class SshConnection:
-    """One authenticated SSH connection, with all that was opened for it."""
-
-    name: str
-    transport: Transport
-    proxy: subprocess.Popen[bytes] | None = None
-    jump: SshConnection | None = None
-    sessions: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SESSIONS_MAX))
-
-    @property
-    def alive(self) -> bool:
-        return self.transport.is_active()
-
-    def close(self) -> None:
-        self.transport.close()
-        if self.proxy is not None:
-            _end_proxy(self.proxy)
-        if self.jump is not None:
-            self.jump.close()
-
-    def open_session(self, deadline: Deadline) -> Channel:
-        """A channel for one command.  The caller gives it back with `close_session`.
-
-        To open a channel runs nothing, so it is safe to try again when sshd says that there are too many.
-        """
-        if not self.sessions.acquire(timeout=deadline.left_s()):
-            raise DeadlinePassed(
-                self.name,
-                f"no channel was free within {deadline.seconds:g} s",
-                remedy=f"{SESSIONS_MAX} commands are still running over this connection; give them shorter deadlines.",
-            )
-        try:
-            while True:
-                try:
-                    return self.transport.open_session(timeout=max(0.001, deadline.left_s()))
-                except ChannelException as error:
-                    if deadline.left_s() <= _OPEN_RETRY_S:
-                        raise HostError(
-                            self.name,
-                            f"sshd refused a channel for {deadline.seconds:g} s: {error.text}",
-                            remedy="Its MaxSessions is too low, or others use up its sessions: "
-                            f"set MaxSessions to 10 in the host's sshd_config (this connection needs {SESSIONS_MAX}).",
-                        ) from None
-                    time.sleep(random.uniform(_OPEN_RETRY_S / 2, _OPEN_RETRY_S))
-        except (SSHException, EOFError, OSError) as error:
-            self.sessions.release()
-            raise self.failed("a channel could not be opened", error, deadline) from None
-        except HostError:
-            self.sessions.release()
-            raise
-
-    def close_session(self, channel: Channel) -> None:
-        with contextlib.suppress(SSHException, EOFError, OSError):
-            channel.close()
-        self.sessions.release()
-
-    def lost(self, what: str, command: str = "") -> ConnectionLost:
-        """The error for a connection that broke while `what` went on."""
-        remedy = "Connect again; whether a command that was under way ran is unknown."
-        return ConnectionLost(self.name, f"the connection was lost; {what}", command=command, remedy=remedy)
-
-    def failed(self, what: str, error: BaseException | None, deadline: Deadline, command: str = "") -> HostError:
-        """The error for an operation that did not end well: too late, or the connection broke, or something else."""
-        reason = f": {error}" if error is not None and str(error) else ""
-        if deadline.passed or isinstance(error, TimeoutError):
-            return DeadlinePassed(
-                self.name,
-                f"no answer within {deadline.seconds:g} s; {what}",
-                command=command,
-                remedy="The host is overloaded, stopped or cut off; connect again, or give it more time.",
-            )
-        if not self.alive:
-            return self.lost(f"{what}{reason}", command)
-        return HostError(self.name, f"{what}{reason}", command=command)
 
 
 def connect(
@@ -176,16 +72,16 @@ def _connect(
         # A little longer than start_client waits, which is to be the one that gives up.
         transport.banner_timeout = transport.handshake_timeout = deadline.left_s() + 1
         transport.set_log_channel(_LOG)
-        known = _known_keys(endpoint)
-        _prefer(transport, known)
+        known = known_keys(endpoint)
+        prefer(transport, known)
         transport.start_client(timeout=max(0.001, deadline.left_s()))
         # paramiko returns when its time is over just as it does when the key exchange is done.
         if deadline.passed:
             raise TimeoutError
         stage = "checking its host key"
-        _check_host_key(endpoint, transport.get_remote_server_key(), known, accept_new)
+        check_host_key(endpoint, transport.get_remote_server_key(), known, accept_new)
         stage = f"logging in as {endpoint.user}"
-        _log_in(endpoint, transport, deadline)
+        log_in(endpoint, transport, deadline)
         transport.set_keepalive(_KEEPALIVE_S)
         return SshConnection(endpoint.name, transport, proxy, jump)
     except BaseException as error:
@@ -194,7 +90,7 @@ def _connect(
         if sock is not None:
             sock.close()
         if proxy is not None:
-            _end_proxy(proxy)
+            end_proxy(proxy)
         said = _tail(proxy_errors)
         if jump is not None:
             jump.close()
@@ -261,17 +157,6 @@ def _start_proxy(command: str) -> tuple[socket.socket, subprocess.Popen[bytes], 
     return ours, proxy, errors
 
 
-def _end_proxy(proxy: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(proxy.pid, number)
-        try:
-            proxy.wait(2)
-        except subprocess.TimeoutExpired:
-            continue
-        break
-
-
 def _tail(errors: IO[bytes] | None, limit_bytes: int = 2000) -> str:
     if errors is None:
         return ""
@@ -296,169 +181,3 @@ def _connect_jump(
     if before:
         hop = replace(hop, proxy_jump=tuple(before))
     return _connect(hop, ssh_config, deadline, accept_new, depth + 1)
-
-
-# --- host keys --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _KnownKeys:
-    trusted: list[PKey]
-    revoked: list[PKey]
-
-
-def _known_keys(endpoint: Endpoint) -> _KnownKeys:
-    """The host's keys in its known_hosts files; a file that is missing knows nothing.
-
-    paramiko.HostKeys keeps one key of a type per host, and reads neither patterns nor @revoked.
-    """
-    known = _KnownKeys([], [])
-    for path in endpoint.known_hosts:
-        try:
-            lines = path.read_text(errors="replace").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            marker, _, rest = line.strip().partition(" ") if line.lstrip().startswith("@") else ("", "", line)
-            if marker not in ("", "@revoked") or rest.lstrip().startswith("#"):
-                continue
-            try:
-                entry = HostKeyEntry.from_line(rest)
-            except (InvalidHostKey, SSHException, ValueError):
-                continue
-            if entry is not None and entry.key is not None and _names(entry.hostnames or [], endpoint.host_key_name):
-                (known.revoked if marker else known.trusted).append(entry.key)
-    return known
-
-
-def _names(patterns: list[str], name: str) -> bool:
-    def matches(pattern: str) -> bool:
-        if pattern.startswith("|1|"):
-            return HostKeys.hash_host(name, pattern) == pattern
-        # OpenSSH knows * and ? alone; the brackets of [host]:port are none of fnmatch's.
-        return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
-
-    if any(pattern.startswith("!") and matches(pattern[1:]) for pattern in patterns):
-        return False
-    return any(matches(pattern) for pattern in patterns)
-
-
-def _prefer(transport: Transport, known: _KnownKeys) -> None:
-    """Ask for a key of a type that is known: a host has several, and shows one."""
-    options = transport.get_security_options()
-    wanted = []
-    for name in (key.get_name() for key in known.trusted):
-        wanted += ["rsa-sha2-512", "rsa-sha2-256"] if name == "ssh-rsa" else [name]
-    offered = list(options.key_types)
-    first = [kind for kind in dict.fromkeys(wanted) if kind in offered]
-    options.key_types = tuple(first + [kind for kind in offered if kind not in first])
-
-
-def _check_host_key(endpoint: Endpoint, key: PKey, known: _KnownKeys, accept_new: bool) -> None:
-    if key in known.trusted and key not in known.revoked:
-        return
-    shown = f"{key.get_name()} {key.fingerprint}"
-    files = ", ".join(str(path) for path in endpoint.known_hosts) or "no file"
-    if known.trusted or known.revoked:
-        raise HostError(
-            endpoint.name,
-            f"the host key is not the known one: it showed {shown}",
-            remedy=f"Either this is another host, or it was made anew; in the latter case remove the key of "
-            f"{endpoint.host_key_name} from {files} (ssh-keygen -R).",
-        )
-    if not accept_new and endpoint.host_key_policy != "accept-new":
-        raise HostError(
-            endpoint.name,
-            f"the host key is not known: it showed {shown}",
-            remedy=f"Compare it with the host's own, and put it in {files} under {endpoint.host_key_name} "
-            "(log in by hand once), or say `StrictHostKeyChecking accept-new` in the OpenSSH config.",
-        )
-    if endpoint.known_hosts:
-        _write_down(endpoint, key, endpoint.known_hosts[0])
-
-
-def _write_down(endpoint: Endpoint, key: PKey, path: Path) -> None:
-    if path == Path(os.devnull):
-        return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"{endpoint.host_key_name} {key.get_name()} {key.get_base64()}\n")
-
-
-# --- authentication ---------------------------------------------------------------------------------------------------
-
-
-def _log_in(endpoint: Endpoint, transport: Transport, deadline: Deadline) -> None:
-    tried: list[str] = []
-    allowed: list[str] = []
-    for label, key in _keys(endpoint, tried, deadline):
-        transport.auth_timeout = max(0.001, deadline.left_s())
-        try:
-            partial = transport.auth_publickey(endpoint.user, key)
-        except paramiko.BadAuthenticationType as error:
-            allowed = error.allowed_types
-            break
-        except paramiko.AuthenticationException:
-            if deadline.passed or not transport.is_active():
-                raise
-            tried.append(f"{label}: refused")
-            continue
-        if not partial:
-            return
-        allowed = list(partial)
-        break
-    raise HostError(
-        endpoint.name,
-        f"{endpoint.user} could not log in" + (f": the host also asks for {', '.join(allowed)}" if allowed else ""),
-        output="; ".join(tried) or "there was no key to try",
-        remedy=f"Put a public key in the host's authorized_keys of {endpoint.user}, and its private half in the "
-        "OpenSSH config (IdentityFile) or in an agent; a key with a passphrase must be in an agent.",
-    )
-
-
-def _keys(endpoint: Endpoint, tried: list[str], deadline: Deadline) -> list[tuple[str, PKey]]:
-    """The keys to try, in OpenSSH's order: the agent's (only those named when IdentitiesOnly), then the files'."""
-    files: list[tuple[str, PKey]] = []
-    named: set[bytes] = set()
-    for path in endpoint.identity_files:
-        # The public half names a key of the agent, also where the private half is not on this machine.
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            named.add(base64.b64decode(path.with_name(path.name + ".pub").read_text().split()[1]))
-        if not path.is_file():
-            continue
-        try:
-            key = PKey.from_path(path)
-        except (SSHException, ValueError, TypeError, OSError) as error:
-            # cryptography asks for the password of an encrypted key with a TypeError.
-            tried.append(f"{path}: {'has a passphrase' if isinstance(error, TypeError) else error}")
-            continue
-        named.add(key.asbytes())
-        files.append((str(path), key))
-    keys = [
-        (f"agent key {key.get_fingerprint().hex()}", key)
-        for key in _agent_keys(endpoint.agent, tried, deadline)
-        if not endpoint.identities_only or key.asbytes() in named
-    ]
-    return keys + files
-
-
-class _Agent(paramiko.agent.AgentSSH):
-    """An agent at a socket of our choice; paramiko's own knows $SSH_AUTH_SOCK alone, and waits for ever."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__()
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(timeout_s)
-        self.sock.connect(path)
-        self._connect(self.sock)  # type: ignore[attr-defined]
-
-
-def _agent_keys(path: str, tried: list[str], deadline: Deadline) -> tuple[PKey, ...]:
-    if not path:
-        return ()
-    try:
-        return _Agent(path, max(0.001, deadline.left_s())).get_keys()
-    except (OSError, SSHException) as error:
-        tried.append(f"agent {path}: {error}")
-        return ()

@@ -8,7 +8,7 @@
     injector.send_line(b'{"id": 1, "do": "hello"}')
     injector.read_line(deadline_s=5)
 
-The rules, each of which was paid for (paramiko 5.1, OpenSSH 9.2; tests/harness/test_ssh.py holds them):
+The rules, each of which was paid for (paramiko 5.1, OpenSSH 9.2; tests/harness/test_ssh_*.py hold them):
 
 1. We make the socket: TCP_NODELAY (a command takes 3 ms instead of 46), TCP_USER_TIMEOUT (a black hole is noticed).
 2. Everything has a deadline: TCP, banner, authentication, opening a channel, starting a command (for whose answer
@@ -34,7 +34,6 @@ import secrets
 import shlex
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +42,14 @@ from paramiko import Channel, ChannelException, SFTPClient, SSHException
 
 from harness import ConnectionLost, ConnectionRefused, DeadlinePassed, HostError, UsageError
 from harness.hosts.ssh.config import resolve
-from harness.hosts.ssh.connect import Deadline, SshConnection, connect
+from harness.hosts.ssh.connect import connect
+from harness.hosts.ssh.connection import Deadline, SshConnection
+from harness.hosts.ssh.process import CHUNK_BYTES, RemoteProcess, Streams, watch
 
 GRACE_S = 5.0
 """How much later than the host's own deadline for a command we stop to wait for the host to say so."""
 
 OUTPUT_MAX_BYTES = 64 << 20
-LINE_MAX_BYTES = 16 << 20
-_STDERR_TAIL_BYTES = 16 << 10
-_CHUNK_BYTES = 1 << 16
-_CLOSE_S = 2.0
 _SFTP_EXTENDED = 200
 
 
@@ -68,143 +65,6 @@ class Completed:
     def text(self) -> str:
         """Standard output as text, without the newline at its end."""
         return self.stdout.decode(errors="replace").rstrip("\n")
-
-
-class _Wake(threading.Event):
-    """Set when a channel has something new.  paramiko clears it when a stream is empty, though the other may not be."""
-
-    def clear(self) -> None:
-        """Only the reader may clear it."""
-
-    def reset(self) -> None:
-        super().clear()
-
-
-class _Streams:
-    """What a channel received.  (Channel.fileno() closes its pipe while another thread may be about to write to it.)"""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._wake = _Wake()
-        channel.in_buffer.set_event(self._wake)
-        channel.in_stderr_buffer.set_event(self._wake)
-
-    def drain(self) -> tuple[bytes, bytes, bool]:
-        """Everything that is there now, of both streams, and whether that was the end."""
-        self._wake.reset()
-        ended = bool(self._channel.eof_received) or self._channel.closed
-        out, err = bytearray(), bytearray()
-        while self._channel.recv_ready():
-            out += self._channel.recv(_CHUNK_BYTES)
-        while self._channel.recv_stderr_ready():
-            err += self._channel.recv_stderr(_CHUNK_BYTES)
-        return bytes(out), bytes(err), ended
-
-    def wait(self, seconds: float) -> None:
-        self._wake.wait(seconds)
-
-
-class RemoteProcess:
-    """A command that stays, and is talked to in lines.  One thread reads; any number may send.
-
-    `close` ends the channel, which the command sees as the end of its input; whether it ends then is its own affair.
-    """
-
-    def __init__(self, connection: SshConnection, channel: Channel, command: str) -> None:
-        self.command = command
-        self._connection = connection
-        self._channel = channel
-        self._streams = _Streams(channel)
-        self._lines: deque[bytes] = deque()
-        self._partial = bytearray()
-        self._stderr = bytearray()
-        self._ended = False
-        self._send_lock = threading.Lock()
-        self._close_lock = threading.Lock()
-        self._closed = False
-
-    @property
-    def alive(self) -> bool:
-        """Whether the channel is open: neither has the command ended nor the connection broken."""
-        return (
-            not self._closed and not self._channel.closed and not self._channel.eof_received and self._connection.alive
-        )
-
-    @property
-    def status(self) -> int | None:
-        """The command's exit status; None while it runs, or when it is unknown."""
-        status = self._channel.exit_status if self._channel.status_event.is_set() else -1
-        return None if status < 0 else status
-
-    def wait(self, deadline_s: float) -> int | None:
-        """Wait for the command's end: its exit status, or None when it is unknown.  It may come after the last line."""
-        if not self._channel.status_event.wait(deadline_s):
-            deadline = Deadline(deadline_s)
-            raise self._connection.failed("the command did not end", TimeoutError(), deadline, self.command)
-        return self.status
-
-    @property
-    def stderr(self) -> str:
-        """The end of what the command said on standard error."""
-        return self._stderr.decode(errors="replace").strip()
-
-    def send_line(self, line: bytes, deadline_s: float = 10.0) -> None:
-        """Send a line; a newline is added.  After a DeadlinePassed, close the process: a part may be sent."""
-        deadline = Deadline(deadline_s)
-        if not self._send_lock.acquire(timeout=deadline_s):
-            raise self._connection.failed("the line was not sent", TimeoutError(), deadline, self.command)
-        try:
-            with _watch(self._connection, self._channel, deadline):
-                self._channel.settimeout(max(0.001, deadline.left_s()))
-                self._channel.sendall(line.rstrip(b"\n") + b"\n")
-        except (SSHException, EOFError, OSError) as error:
-            if self._connection.alive and self._channel.closed and not deadline.passed:
-                what = "the line was not sent: the command has ended"
-                raise HostError(self._connection.name, what, command=self.command, output=self.stderr) from None
-            raise self._connection.failed("the line was not sent", error, deadline, self.command) from None
-        finally:
-            self._send_lock.release()
-
-    def read_line(self, deadline_s: float) -> bytes | None:
-        """The next line, without its newline; None when the command has ended its output.
-
-        DeadlinePassed when none came in time (nothing is lost: call again), ConnectionLost when the connection broke.
-        """
-        deadline = Deadline(deadline_s)
-        while not self._lines:
-            if self._ended:
-                if self._partial:
-                    self._lines.append(bytes(self._partial))
-                    self._partial.clear()
-                    break
-                if not self._closed and not self._connection.alive and self.status is None:
-                    raise self._connection.lost("a line was waited for", self.command)
-                return None
-            out, err, self._ended = self._streams.drain()
-            self._stderr = (self._stderr + err)[-_STDERR_TAIL_BYTES:]
-            if out:
-                *lines, rest = (bytes(self._partial) + out if b"\n" in out else out).split(b"\n")
-                self._partial = bytearray(rest) if lines else self._partial + rest
-                self._lines.extend(lines)
-                if len(self._partial) > LINE_MAX_BYTES:
-                    self.close()
-                    raise HostError(
-                        self._connection.name, f"a line of more than {LINE_MAX_BYTES} bytes", command=self.command
-                    )
-            elif not self._ended:
-                if deadline.passed:
-                    raise self._connection.failed("no line came", TimeoutError(), deadline, self.command)
-                self._streams.wait(deadline.left_s())
-        return self._lines.popleft()
-
-    def close(self) -> None:
-        """Close the channel.  Closing twice is allowed."""
-        with self._close_lock:
-            if self._closed:
-                return
-            self._closed = True
-        with _watch(self._connection, self._channel, Deadline(_CLOSE_S)):
-            self._connection.close_session(self._channel)
 
 
 class Remote:
@@ -308,9 +168,9 @@ class Remote:
         out, err = bytearray(), bytearray()
         given = given or b""
         sent = 0
-        with _watch(connection, channel, deadline):
+        with watch(connection, channel, deadline):
             try:
-                streams = _Streams(channel)
+                streams = Streams(channel)
                 channel.exec_command(f"head -c {len(given)} | {timed}" if given else f"{timed} </dev/null")
                 while True:
                     new_out, new_err, ended = streams.drain()
@@ -322,7 +182,7 @@ class Remote:
                     if ended and not new_out and not new_err:
                         break
                     if sent < len(given) and channel.send_ready() and not ended:
-                        sent += channel.send(given[sent : sent + _CHUNK_BYTES])
+                        sent += channel.send(given[sent : sent + CHUNK_BYTES])
                     elif not new_out and not new_err:
                         if deadline.passed:
                             raise TimeoutError
@@ -352,7 +212,7 @@ class Remote:
         deadline = Deadline(deadline_s)
         connection = self._connected(deadline)
         channel = connection.open_session(deadline)
-        with _watch(connection, channel, deadline):
+        with watch(connection, channel, deadline):
             process = RemoteProcess(connection, channel, text)
             try:
                 channel.exec_command(f"exec sh -c {shlex.quote(text)}")
@@ -400,7 +260,7 @@ class Remote:
                 try:
                     with sftp.open(temporary, "wb") as sink:
                         sink.set_pipelined(True)
-                        while chunk := file.read(_CHUNK_BYTES):
+                        while chunk := file.read(CHUNK_BYTES):
                             sink.write(chunk)
                         sink.set_pipelined(False)
                         sftp.chmod(temporary, mode)
@@ -424,7 +284,7 @@ class Remote:
                 temporary.open("wb") as sink,
             ):
                 file.prefetch(file.stat().st_size)
-                while chunk := file.read(_CHUNK_BYTES):
+                while chunk := file.read(CHUNK_BYTES):
                     sink.write(chunk)
             temporary.replace(local)
         finally:
@@ -434,7 +294,7 @@ class Remote:
     def _sftp(self, deadline: Deadline, what: str) -> Iterator[SFTPClient]:
         connection = self._connected(deadline)
         channel = connection.open_session(deadline)
-        with _watch(connection, channel, deadline):
+        with watch(connection, channel, deadline):
             try:
                 channel.invoke_subsystem("sftp")
                 yield SFTPClient(channel)
@@ -468,33 +328,6 @@ class Remote:
             ) from None
         except (SSHException, EOFError, OSError) as error:
             raise connection.failed(f"{host} port {port} did not answer", error, deadline) from None
-
-
-@contextlib.contextmanager
-def _watch(connection: SshConnection, channel: Channel, deadline: Deadline) -> Iterator[None]:
-    """Bound what paramiko does not: at the deadline close the channel; when that does not free the caller, close all.
-
-    A stopped peer holds a sender in its socket's buffer, and the closer of the channel behind it.
-    """
-    over = threading.Event()
-
-    def guard() -> None:
-        if over.wait(deadline.left_s()):
-            return
-        threading.Thread(target=_close_quietly, args=(channel,), daemon=True).start()
-        if not over.wait(_CLOSE_S):
-            connection.close()
-
-    threading.Thread(target=guard, name=f"deadline of {connection.name}", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def _close_quietly(channel: Channel) -> None:
-    with contextlib.suppress(SSHException, EOFError, OSError):
-        channel.close()
 
 
 @contextlib.contextmanager
