@@ -43,7 +43,7 @@ def problems(plan: Plan) -> list[str]:
     ensemble = plan.ensemble
     found = [*_wrong_hosts(plan), *wrong_numbers(plan)]
     found += [
-        f"[ensemble] {key}: {what}"
+        f"[ensemble] {key}: {what}" if key else what
         for key, what in wrong_voters(host_names(plan), ensemble.observers, ensemble.groups, ensemble.weights)
     ]
     found += [
@@ -106,8 +106,10 @@ def _range(meta: msgspec.Meta) -> str:
 
 def _wrong_hosts(plan: Plan) -> list[str]:
     found, names, directory = [], host_names(plan), plan.hosts.directory
-    if bool(plan.hosts.lab) == bool(plan.hosts.names):
-        found.append("[hosts] needs either lab (how many to make) or names (hosts that exist); so does --hosts")
+    if not names:
+        found.append("[hosts]: there are none; give lab (how many to make here) or names (hosts of yours), or --hosts")
+    if plan.hosts.lab and plan.hosts.names:
+        found.append("[hosts] lab and names: give one of them")
     found += [f"[hosts] names: {name} is named twice" for name, count in Counter(names).items() if count > 1]
     if plan.hosts.lab and plan.hosts.ssh_config:
         found.append("[hosts] ssh_config: hosts that are made here have one of their own; leave it out")
@@ -124,16 +126,15 @@ def wrong_voters(
     groups: Sequence[Sequence[Server]],
     weights: Mapping[Server, int],
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with who votes: the key that it is about, and why.  Servers are given by host, or by sid."""
+    """What is wrong with who votes: the key that it is about ("" for none), and why.  Servers are hosts, or sids."""
     voters = [server for server in servers if server not in observers]
     grouped = [server for group in groups for server in group]
     for key, listed in (("observers", observers), ("groups", grouped), ("weights", weights)):
         yield from ((key, f"{_named(server)} is not one of the servers") for server in listed if server not in servers)
     if servers and len(voters) < MIN_PARTICIPANTS:
         yield (
-            "observers",
-            f"{len(voters)} of {len(servers)} servers with a vote; an election needs at least {MIN_PARTICIPANTS}"
-            " participants",
+            "",
+            f"an election needs at least {MIN_PARTICIPANTS} participants, and {len(voters)} servers have a vote",
         )
     if groups and sorted(grouped) != sorted(voters):
         yield "groups", "each of the participants belongs to exactly one group"

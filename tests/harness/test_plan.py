@@ -45,8 +45,8 @@ def test_every_wrong_key_of_a_plan_is_named_with_the_nearest_right_one(tmp_path:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "needs either lab"),
-        ("[hosts]\nlab = 5\nnames = ['a', 'b', 'c']", "needs either lab"),
+        ("", "[hosts]: there are none"),
+        ("[hosts]\nlab = 5\nnames = ['a', 'b', 'c']", "[hosts] lab and names: give one of them"),
         ("[hosts]\nlab = 2", "at least 3 participants"),
         ("[hosts]\nlab = 1000", "[hosts] lab: from 0 to 50, not 1000"),
         ("[hosts]\nnames = ['a', 'a', 'b', 'c']", "named twice"),
