@@ -13,6 +13,7 @@ Modules of `harness` may move from one version to the next.  This one stays, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.shrink.case_file import Kept, parse
@@ -22,7 +23,7 @@ from harness.shrink.case_file import Kept, parse
 class CaseRun:
     """How a case ended: the names of the promises that were broken, and the verdict in words."""
 
-    broken: tuple[str, ...]
+    broken: Sequence[str]
     summary: str
 
 
@@ -40,7 +41,7 @@ class FailingCase:
     def run(self, bug: str = "") -> CaseRun:
         """Run it again with this planted bug; "" is the correct server.  KeyError: no bug has that name."""
         run = self._case.run(bug=bug)
-        return CaseRun(tuple(run.broken), run.verdict.summary)
+        return CaseRun(run.broken, run.verdict.summary)
 
 
 def failing_case(text: str) -> FailingCase:

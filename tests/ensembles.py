@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,23 +39,30 @@ class Servers:
     """Some servers that form one ensemble: `systems_by_host` says what each is; n1 is server 1, and so on."""
 
     def __init__(
-        self, directory: Path, systems_by_host: Mapping[str, str], settings: ZooKeeperSettings = SETTINGS
+        self,
+        directory: Path,
+        systems_by_host: Mapping[str, str],
+        settings: ZooKeeperSettings = SETTINGS,
+        observers: Collection[str] = (),
     ) -> None:
         network = addresses.network()
         self.directories = {host: directory / host for host in systems_by_host}
-        self._set_up(systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)))
+        self._set_up(
+            systems_by_host, settings, lambda host, sid: (f"{network}.{sid}", str(directory / host)), observers
+        )
 
     def _set_up(
         self,
         systems_by_host: Mapping[str, str],
         settings: ZooKeeperSettings,
         where: Callable[[str, int], tuple[str, str]],
+        observers: Collection[str] = (),
     ) -> None:
         """`where` gives a server's address, and its directory as it is seen there."""
         self.hosts = tuple(systems_by_host)
         self.places = {host: Place(host, sid, *where(host, sid)) for sid, host in enumerate(self.hosts, 1)}
         self.client_port = settings.client_port
-        ensemble = Ensemble(self.places)
+        ensemble = Ensemble(self.places, observers)
         self.systems: dict[str, System] = {
             host: registry.make(name, settings, ensemble) for host, name in systems_by_host.items()
         }

@@ -1,8 +1,8 @@
 """The plan of a campaign: what is run, where, for how long, and what is kept, as one TOML file.
 
-A campaign plan names *settings* (what is tormented), *mixes* (kinds of fault that storms are drawn from), and places
-(ensembles of hosts, processes of the simulator).  Every run takes one setting, one size, one mix and one seed; its own
-plan (`harness.plan.Plan`) is put together from these, with the words of that plan.  Every key has a default.
+A campaign plan names *settings* (a system under test and its ensembles), *mixes* (kinds of fault that storms are drawn
+from), and places (ensembles of hosts, processes of the simulator).  Every run takes one setting, one size, one mix and
+one seed; its own plan (`harness.plan.schema.Plan`) is put together from these.  Every key has a default.
 
     name = "night"
     length = "8h"
@@ -88,7 +88,7 @@ class InSimulator(msgspec.Struct, frozen=True):
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What is tormented."""
+    """A system under test, and the ensembles that it forms."""
 
     name: str = "plain"
     share: Annotated[int, Meta(ge=1, le=1000)] = 1
@@ -402,15 +402,14 @@ crashes = ["kill", "stop", "host-kill", "pause"]
 network = ["partition", "flap", "loss", "rate", "slow"]
 time = ["clock", "pause", "kill"]
 
-[[settings]]                  # what is tormented; each run takes one setting, one size, one mix
+[[settings]]                  # a system under test; each run takes one setting, one size, one mix
 name = "plain"
 share = 1                     # how often, beside the shares of other settings
-system = "onethrone"
 on = ["hosts", "simulator"]
 servers = [5, 3]
 mixes = []                    # [] is all of them
 
-[settings.ensemble]           # as in the plan of a run
+[settings.system.onethrone]   # as in the plan of a run; or, with the system's own defaults: system = "onethrone"
 tick_ms = 500
 init_limit = 4
 sync_limit = 2
@@ -419,9 +418,10 @@ max_notification_interval_ms = 1000
 # [[settings]]
 # name = "observed"
 # servers = [5]
-# ensemble = {{ observers = ["n5"], tick_ms = 300 }}
+# system = {{ onethrone = {{ tick_ms = 300 }} }}
+# ensemble = {{ observers = ["n5"] }}
 # workload = {{ workers = 3, rate_per_s = 10.0 }}             # what clients do; the rate is of all together
-# bounds = {{ convergence_s = 0.0, stepping_down_s = 0.0 }}   # what the ensemble is held to; 0 is the formula
+# bounds = {{ convergence_s = 0.0, stepping_down_s = 0.0 }}   # seconds; 0 is the bound that the system claims
 #
 # [[settings]]                                                # a planted bug: its runs have to be found invalid
 # name = "planted"

@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,28 +19,47 @@ from harness.cli.completion import VARIABLE, teach
 from harness.results import exits
 from harness.results.exits import HARNESS_FAILED, VALID, WRONG_INPUT
 
-_COMMANDS = {
-    "run": ("harness.cli.run", "run", "Run a cluster on hosts, inject faults, and judge what happened."),
-    "check": ("harness.cli.check", "command", "Judge a history again."),
-    "report": ("harness.cli.report", "report", "Write a run's HTML report again."),
-    "simulate": (
+
+class _CommandEntry(NamedTuple):
+    """A command: the module and the attribute that it is, and a line about it."""
+
+    name: str
+    module: str
+    attribute: str
+    about: str
+
+
+_ENTRIES = (
+    _CommandEntry("run", "harness.cli.run", "run", "Run a cluster on hosts, inject faults, and judge what happened."),
+    _CommandEntry("check", "harness.cli.check", "command", "Judge a history again."),
+    _CommandEntry("report", "harness.cli.report", "report", "Write a run's HTML report again."),
+    _CommandEntry(
+        "simulate",
         "harness.cli.simulate",
         "simulate_command",
         "Run our election server in a simulator, a minute in a fraction of a second.",
     ),
-    "campaign": (
+    _CommandEntry(
+        "campaign",
         "harness.cli.campaign",
         "campaign",
         "Run through the night, on hosts and in the simulator, and report in the morning.",
     ),
-    "replay": ("harness.cli.replay", "replay", "Feed each server's recorded inputs through the protocol core again."),
-    "shrink": ("harness.cli.shrink", "shrink_command", "Find the smallest schedule that breaks the same promise."),
-    "serve": ("harness.cli.serve", "serve", "Show runs and campaigns in a browser, including those in progress."),
-    "export": ("harness.cli.export", "export", "Export a run to another tool's format."),
-    "lab": ("harness.cli.lab", "lab", "Make throw-away hosts on this machine."),
-    "hosts": ("harness.cli.hosts", "hosts", "Check what your hosts can do."),
-    "completion": ("harness.cli.completion", "completion", "Set up tab completion in your shell."),
-}
+    _CommandEntry(
+        "replay", "harness.cli.replay", "replay", "Feed each server's recorded inputs through the protocol core again."
+    ),
+    _CommandEntry(
+        "shrink", "harness.cli.shrink", "shrink_command", "Find the smallest schedule that breaks the same promise."
+    ),
+    _CommandEntry(
+        "serve", "harness.cli.serve", "serve", "Show runs and campaigns in a browser, including those in progress."
+    ),
+    _CommandEntry("export", "harness.cli.export", "export", "Export a run to another tool's format."),
+    _CommandEntry("lab", "harness.cli.lab", "lab", "Make throw-away hosts on this machine."),
+    _CommandEntry("hosts", "harness.cli.hosts", "hosts", "Check what your hosts can do."),
+    _CommandEntry("completion", "harness.cli.completion", "completion", "Set up tab completion in your shell."),
+)
+_COMMANDS = {entry.name: entry for entry in _ENTRIES}
 
 
 class _Commands(click.Group):
@@ -50,7 +69,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, attribute, _ = _COMMANDS[cmd_name]
+        _, module, attribute, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         _name_values(command)
         if VARIABLE in os.environ:
@@ -59,7 +78,7 @@ class _Commands(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Our own commands come from the table: to complete a name, none of them is imported."""
-        names = [CompletionItem(name, help=about) for name, (_, _, about) in _COMMANDS.items()]
+        names = [CompletionItem(name, help=about) for name, _, _, about in _ENTRIES]
         return [
             *(item for item in names if item.value.startswith(incomplete)),
             *click.Command.shell_complete(self, ctx, incomplete),
@@ -67,7 +86,7 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, _, summary) in _COMMANDS.items()])
+            formatter.write_dl([(name, summary) for name, _, _, summary in _ENTRIES])
 
 
 _METAVARS = {"integer range": "N", "integer": "N", "float range": "SECONDS", "float": "SECONDS", "text": "NAME"}

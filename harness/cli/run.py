@@ -129,7 +129,10 @@ def run(
 
 def _of_system(plan: plans.Plan, system: str) -> plans.Plan:
     """The plan for another system; settings stay where both systems have the same ones."""
-    kept = isinstance(plan.system_settings, registry.load(system).Settings)
+    try:
+        kept = isinstance(plan.system_settings, registry.load(system).Settings)
+    except UsageError as error:
+        raise UsageError(str(error), where="--system") from None
     return plan.replace(system=system, system_settings=plan.system_settings if kept else None)
 
 

@@ -51,7 +51,7 @@ def problems(plan: Plan) -> list[str]:
     except UsageError as error:
         return [f"[hosts] {error.what}. {error.remedy}".rstrip(". "), *found]
     found += [
-        f"[ensemble] {key}: {what}"
+        f"[ensemble] {key}: {what}" if key else what
         for key, what in wrong_voters(names, ensemble.observers, ensemble.groups, ensemble.weights)
     ]
     try:
@@ -122,16 +122,15 @@ def wrong_voters(
     groups: Sequence[Sequence[Server]],
     weights: Mapping[Server, int],
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with who votes: the key that it is about, and why.  Servers are given by host, or by sid."""
+    """What is wrong with who votes: the key that it is about ("" for none), and why.  Servers are hosts, or sids."""
     voters = [server for server in servers if server not in observers]
     grouped = [server for group in groups for server in group]
     for key, listed in (("observers", observers), ("groups", grouped), ("weights", weights)):
         yield from ((key, f"{_named(server)} is not one of the servers") for server in listed if server not in servers)
     if servers and len(voters) < MIN_PARTICIPANTS:
         yield (
-            "observers",
-            f"{len(voters)} of {len(servers)} servers with a vote; an election needs at least {MIN_PARTICIPANTS}"
-            " participants",
+            "",
+            f"an election needs at least {MIN_PARTICIPANTS} participants, and {len(voters)} servers have a vote",
         )
     if groups and sorted(grouped) != sorted(voters):
         yield "groups", "each of the participants belongs to exactly one group"

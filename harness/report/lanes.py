@@ -30,7 +30,7 @@ US = 1_000
 _HIGH, _LOW = 32, 0xFFFFFFFF
 
 
-class Transition(NamedTuple):
+class ServerTransition(NamedTuple):
     time: int
     op: int
     state: int
@@ -70,7 +70,7 @@ class Lane:
 
     def __init__(self, host: str, strings: Strings, evidence: Strings) -> None:
         self.host = host
-        self.transitions: list[Transition] = []
+        self.transitions: list[ServerTransition] = []
         self._strings, self._evidence = strings, evidence
         self._shown: dict[int, dict[str, Any]] = {}
         self._last = (-(1 << 62), -(1 << 62))
@@ -98,9 +98,9 @@ class Lane:
 
     def _plain(self, time: int, index: int, state: int, reason: str, error: int) -> None:
         place = self._strings.add(reason)
-        self.transitions.append(Transition(time, index, state, -1, -1, -1, -1, -1, -1, 0, place, 0, error))
+        self.transitions.append(ServerTransition(time, index, state, -1, -1, -1, -1, -1, -1, 0, place, 0, error))
 
-    def _state(self, op: Op, time: int, value: dict[str, Any]) -> Transition:
+    def _state(self, op: Op, time: int, value: dict[str, Any]) -> ServerTransition:
         role = _ROLES.get(str(value.get("role")), _ROLES["LOOKING"])
         untold = _PHASES["election"] if role == _ROLES["LOOKING"] else _UNTOLD
         state = role + _PHASES.get(str(value.get("phase")), untold)
@@ -114,7 +114,7 @@ class Lane:
             found = whole(value.get(name))
             return -1 if found is None else found
 
-        return Transition(
+        return ServerTransition(
             time,
             op.index,
             state,
@@ -133,7 +133,7 @@ class Lane:
     def finish(self) -> None:
         """Sorts the lane, and drops what adds nothing: being taken down while down."""
         self.transitions.sort(key=lambda t: t.time)
-        kept: list[Transition] = []
+        kept: list[ServerTransition] = []
         for t in self.transitions:
             if not (t.state == DOWN and (not kept or kept[-1].state == DOWN)):
                 kept.append(t)

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.simulator.clock import MS, ORDINARY
+from harness.simulator.ground import Path, SimulatedHost, SimulatedProcess
 from harness.simulator.knobs import Knobs
-from harness.simulator.network import Path
-from harness.simulator.world import SimulatedHost, SimulatedProcess, World
+from harness.simulator.world import World
 from nemesis.faults import Resolved
 from nemesis.kinds.base import Params
 from nemesis.kinds.clock import JUMP, SKEW, STROBE

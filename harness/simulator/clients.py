@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.simulator.clock import MS, SECOND
+from harness.simulator.ground import ClientRead, SimulatedProcess
 from harness.simulator.knobs import Knobs
 from harness.simulator.recorder import MemoryRecorder
-from harness.simulator.world import ClientRead, SimulatedProcess, World
+from harness.simulator.world import World
 from harness.workloads.registers import RECENT, ranges
 from harness.workloads.zookeeper import ROOT, path_of
 from node.protocol.events import ClientRequest, Reply

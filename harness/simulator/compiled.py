@@ -38,8 +38,8 @@ MODULES = (
     *(f"checker.promises.{name}" for name in ("partial_connectivity", "stepping_down", "unique_leader")),
     "nemesis.conductor",
     "harness.runs.observer",
-    *(f"harness.simulator.{name}" for name in ("carriers", "clients", "clock", "nemesis", "network", "recorder")),
-    "harness.simulator.world",
+    *(f"harness.simulator.{name}" for name in ("carriers", "clients", "clock", "ground", "nemesis", "network")),
+    *(f"harness.simulator.{name}" for name in ("recorder", "world")),
     *(f"node.bugs.{file.stem}" for file in sorted(_ROOT.glob("node/bugs/[!_]*.py"))),
 )
 

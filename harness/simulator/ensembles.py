@@ -34,7 +34,7 @@ def check(servers: int, settings: SimulatorSettings) -> None:
     sids = range(1, servers + 1)
     observers = sids[servers - settings.observers :]
     found = wrong_voters(sids, observers, settings.groups, settings.weights)
-    toml.refuse("", [f"--{key}: {what}" for key, what in found])
+    toml.refuse("", [f"--{key}: {what}" if key else what for key, what in found])
 
 
 def of_plan(plan: plans.Plan) -> SimulatorSettings:

@@ -13,9 +13,10 @@ from harness import UsageError
 from harness.runs.observer import Observer
 from harness.simulator.carriers import CARRIERS, Evidence, Stage
 from harness.simulator.clock import SECOND
+from harness.simulator.ground import SimulatedHost
 from harness.simulator.knobs import Knobs
 from harness.simulator.recorder import MemoryRecorder
-from harness.simulator.world import SimulatedHost, World
+from harness.simulator.world import World
 from nemesis.conductor import START, Conductor, Dispatch, Due, HostAnswer, Note, ToDo
 from nemesis.schedule import Schedule
 

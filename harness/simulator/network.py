@@ -21,18 +21,14 @@ the one before it on its pipe.  The rules, as in TCP over a network that loses p
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable
 from heapq import heappush
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.simulator.clock import MS, SECOND
+from harness.simulator.ground import FIN, RESET, Ground, LinkEnd, Path, Pipe, SimulatedLink, SimulatedProcess
 from harness.simulator.knobs import Knobs
 from node.protocol.events import Accepted, Connected, Dial, Lost, Received
 from node.protocol.messages import ELECTION, Message, QuorumPacket, SnapshotStream
-
-if TYPE_CHECKING:
-    from harness.simulator.world import SimulatedProcess, World
 
 RTO_FIRST, RTO_LONGEST = 200 * MS, 120 * SECOND
 WINDOW = 10
@@ -40,93 +36,10 @@ HEADERS = 66
 """Bytes of Ethernet, IP and TCP around a message."""
 
 
-class _LinkEnd:
-    """The end of a pipe's messages: a FIN or a reset that comes after them."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-
-
-FIN, RESET = _LinkEnd("closed by the peer"), _LinkEnd("reset by the peer")
-
-
-class Path:
-    """What one direction between two hosts does to packets."""
-
-    __slots__ = ("base", "blocked", "busy_until", "delay", "disturbed", "faults", "held_until", "jitter", "lost",
-                 "passed", "rate", "reorder", "slow")  # fmt: skip
-
-    def __init__(self, base: int) -> None:
-        self.base = base
-        """Median delay."""
-        self.blocked = 0
-        """How many faults drop everything."""
-        self.disturbed = False
-        """Anything below is set."""
-        self.faults: dict[str, tuple[Callable[[Path, dict[str, Any]], None], dict[str, Any]]] = {}
-        """Degrading faults in force: by id, what the fault adds to the sum, and its parameters."""
-        self.passed = 1.0
-        """The share of packets that no fault loses."""
-        self.lost = 0.0
-        self.delay = self.jitter = self.rate = self.slow = 0
-        self.reorder: tuple[float, int] = (0.0, 0)
-        self.busy_until = 0
-        self.held_until = 0
-
-    def add_up(self) -> None:
-        """What the faults in force do together."""
-        self.passed = 1.0
-        self.delay = self.jitter = self.rate = self.slow = 0
-        self.reorder = (0.0, 0)
-        for disturb, params in self.faults.values():
-            disturb(self, params)
-        self.lost = 1 - self.passed
-        self.disturbed = bool(self.faults) or self.held_until > 0
-
-
-class Pipe:
-    """One direction of a connection; `end` is its sender's end of the link."""
-
-    __slots__ = ("back", "end", "last", "link", "path", "queue", "rto", "since", "stalled", "unacked")
-
-    def __init__(self, link: SimulatedLink, end: int, path: Path, back: Path) -> None:
-        self.link = link
-        self.end = end
-        self.path = path
-        self.back = back
-        self.queue: deque[Message | _LinkEnd] = deque()
-        self.last = 0
-        """When the last message arrives."""
-        self.stalled = False
-        self.since = 0
-        """Since when something is unacknowledged, or 0."""
-        self.unacked = 0
-        self.rto = 0
-
-
-class SimulatedLink:
-    """One connection: end 0 dialled, end 1 accepted.  A process is told of its end while that is open."""
-
-    __slots__ = ("accepted_at", "conns", "dead", "opened", "pipes", "port", "procs", "silently", "up")
-
-    def __init__(self, port: str, dialler: SimulatedProcess, conn: int, paths: tuple[Path, Path]) -> None:
-        self.port = port
-        self.procs: list[SimulatedProcess | None] = [dialler, None]
-        self.conns = [conn, 0]
-        self.opened = [True, False]
-        self.up = False
-        self.dead = False
-        """Nothing arrives any more."""
-        self.silently = False
-        """... and an end that sends is told so."""
-        self.accepted_at = 0
-        self.pipes = (Pipe(self, 0, *paths), Pipe(self, 1, *reversed(paths)))
-
-
 class Network:
     """All paths and connections of a world."""
 
-    def __init__(self, world: World, knobs: Knobs, seed: int, patience: int, attempt: int) -> None:
+    def __init__(self, world: Ground, knobs: Knobs, seed: int, patience: int, attempt: int) -> None:
         """`patience`: tickTime x syncLimit; `attempt`: how long a dial waits for an answer to its SYN; both ns."""
         self.world = world
         self.patience = patience
@@ -145,7 +58,7 @@ class Network:
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
-    def send(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
+    def send(self, pipe: Pipe, message: Message | LinkEnd) -> None:
         link = pipe.link
         if link.dead:
             if link.silently and link.opened[pipe.end]:
@@ -156,7 +69,7 @@ class Network:
         if not pipe.stalled:
             self.schedule(pipe, message)
 
-    def schedule(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
+    def schedule(self, pipe: Pipe, message: Message | LinkEnd) -> None:
         world, path = self.world, pipe.path
         if path.disturbed:
             arrives = self.disturbed_arrival(path, message)
@@ -172,7 +85,7 @@ class Network:
         """For a packet by itself (a SYN, a reset)."""
         return path.base * self._shape[int(self.random() * 256)] // 1024 + path.delay
 
-    def disturbed_arrival(self, path: Path, message: Message | _LinkEnd) -> int:
+    def disturbed_arrival(self, path: Path, message: Message | LinkEnd) -> int:
         now = self.world.now
         leaves = max(now, path.held_until)
         if path.slow:
@@ -184,7 +97,7 @@ class Network:
             arrives += path.reorder[1]  # the others are delayed, so the share overtakes them (netem's way)
         return arrives
 
-    def gets_through(self, path: Path, message: Message | _LinkEnd | None) -> bool:
+    def gets_through(self, path: Path, message: Message | LinkEnd | None) -> bool:
         """Whether a packet that would arrive now does."""
         if path.blocked:
             return False
@@ -219,11 +132,11 @@ class Network:
             pipe.unacked = pipe.since = 0
         self.hand_over(pipe, pipe.queue.popleft())
 
-    def hand_over(self, pipe: Pipe, message: Message | _LinkEnd) -> None:
+    def hand_over(self, pipe: Pipe, message: Message | LinkEnd) -> None:
         link, end = pipe.link, 1 - pipe.end
         process = link.procs[end]
         assert process is not None
-        if message.__class__ is _LinkEnd:
+        if message.__class__ is LinkEnd:
             if link.opened[end]:
                 self.lose(link, end, message.reason)
             link.dead = True
@@ -341,7 +254,7 @@ class Network:
         """This end closes, after what it has sent."""
         self.close(pipe, FIN)
 
-    def close(self, pipe: Pipe, how: _LinkEnd) -> None:
+    def close(self, pipe: Pipe, how: LinkEnd) -> None:
         link, end = pipe.link, pipe.end
         process = link.procs[end]
         link.opened[end] = False
@@ -430,7 +343,7 @@ def _shape(tail: str, rng: random.Random) -> list[int]:
     return [round(1024 * min(40.0, rng.paretovariate(1.2) * 0.6)) for _ in range(256)]
 
 
-def size_of(message: Message | _LinkEnd | None) -> int:
+def size_of(message: Message | LinkEnd | None) -> int:
     """About how many bytes it takes on the wire; None is a packet without data."""
     if message.__class__ is QuorumPacket:
         data = message.data

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.simulator.clock import MS, SECOND, SimulatedClock
+from harness.simulator.ground import ClientRead, Ground, SimulatedHost, SimulatedProcess
 from harness.simulator.knobs import Knobs, pace
-from harness.simulator.network import Network, Pipe
+from harness.simulator.network import Network
 from node.agent.agent import code_version
 from node.agent.journal import Journal
 from node.agent.storage import Disk, StorageError
@@ -34,7 +34,6 @@ from node.config import Config
 from node.protocol.events import (
     ClientRequest,
     Dial,
-    Durable,
     Effect,
     Event,
     HangUp,
@@ -61,78 +60,7 @@ class Overrun(Exception):
     """The servers do more and more in less and less time: the run would never end."""
 
 
-class ClientRead(NamedTuple):
-    """A client asks the server for what it has; `answer(process)` is called when the server gets to it."""
-
-    answer: Callable[[SimulatedProcess], None]
-
-
-class SimulatedHost:
-    """A machine.  `address` is what servers dial."""
-
-    def __init__(self, name: str, config: Config, address: str, clock: SimulatedClock) -> None:
-        self.name = name
-        self.config = config
-        self.address = address
-        self.clock = clock
-        self.clock_base = clock.lead
-        self.disk = Disk(Durable(0, 0, 0, b"", ()))
-        self.process: SimulatedProcess | None = None
-        self.lives = 0
-        self.down: dict[str, None] = {}
-        """Faults that hold its server down."""
-        self.paused: dict[str, None] = {}
-        """Faults that hold its server paused."""
-        self.bends: dict[str, dict[str, Any]] = {}
-        """Faults of its clock, with their parameters; the latest holds."""
-        self.starting = False
-        """Its server is to start when it is no longer paused."""
-        self.events = 0
-        """Reports of its server and its injector: the count of its stream."""
-        self.journal: Journal | None = None
-        self.log: Any = None
-
-
-class SimulatedProcess:
-    """One life of a server."""
-
-    __slots__ = ("alive", "backlog", "busy", "conns", "doom", "doomed_by_disk", "held", "host", "last", "links", "next",
-                 "on_death", "rest", "server", "timers", "wakes")  # fmt: skip
-
-    def __init__(self, host: SimulatedHost, server: Server) -> None:
-        self.host = host
-        self.server = server
-        self.alive = True
-        self.held = False
-        """It executes nothing: it is paused or busy."""
-        self.busy: list[Any] | None = None
-        """While it syncs: the effect that is under way, and the effects that come after it."""
-        self.rest: list[Effect] = []
-        """Effects that are still to be performed by a process that was paused while it synced."""
-        self.backlog: deque[Any] = deque()
-        self.conns: dict[int, Pipe] = {}
-        self.links: dict[Any, int] = {}
-        """Open connections, and which end is ours."""
-        self.timers: dict[str, int] = {}
-        """Due, by its own clock."""
-        self.wakes: dict[str, int] = {}
-        """The true time at which each timer is looked at next."""
-        self.next = 2
-        self.last = 0
-        self.doom = -1
-        """So many effects more are performed; -1: it is not doomed."""
-        self.doomed_by_disk = ""
-        """It dies "before" or "after" its next effect on the disk."""
-        self.on_death: list[Callable[[], None]] = []
-
-    def new_accepted(self, pipe: Pipe) -> int:
-        conn = self.next
-        self.next += 2
-        self.conns[conn] = pipe
-        return conn
-
-
-class World:
+class World(Ground):
     """An ensemble on its hosts.  `report(host, f, value)` is told what servers and injectors report."""
 
     def __init__(
@@ -146,14 +74,9 @@ class World:
     ) -> None:
         self.knobs = knobs
         self.server_class = server_class
-        self.now = 0
-        self.sequence = 0
-        self.queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self.report = report
         self.reply: Callable[[SimulatedProcess, Reply], None] = lambda process, reply: None
         self.stopped_serving: Callable[[SimulatedProcess], None] = lambda process: None
-        self.marks: dict[str, int] = {}
-        """Coverage marks that were reached, and how often."""
         self.failures: list[str] = []
         """Cores that raised, and disks that did not load."""
         self.steps = 0
@@ -165,23 +88,18 @@ class World:
         self.bug = ""
         self.code_version = ""
         rng = random.Random(f"clocks {seed}")
-        self.hosts: dict[str, SimulatedHost] = {}
+        hosts: dict[str, SimulatedHost] = {}
         for name, config in configs.items():
             drift = rng.randint(-knobs.drift_ppm, knobs.drift_ppm)
             base = rng.randint(1, 1000) * SECOND  # a host has been up for a while
-            self.hosts[name] = SimulatedHost(name, config, addresses[name], SimulatedClock(base, drift))
-        self.at_address = {host.address: name for name, host in self.hosts.items()}
+            hosts[name] = SimulatedHost(name, config, addresses[name], SimulatedClock(base, drift))
         settings = next(iter(configs.values()))
-        self.pace = pace(settings.tick_ms)
+        super().__init__(hosts, pace(settings.tick_ms))
         patience = settings.tick_ms * settings.sync_limit * MS
         self.network = Network(self, knobs, seed, patience, max(SECOND, settings.tick_ms * MS))
         self._disk = random.Random(f"disks {seed}")
 
     # ---- time ------------------------------------------------------------------------------------------------------
-
-    def at(self, when: int, do: Callable[..., None], *arguments: Any) -> None:
-        self.sequence += 1
-        heappush(self.queue, (when, self.sequence, do, arguments))
 
     def run(self, until: int) -> None:
         """Let happen what happens up to this time."""
@@ -197,10 +115,6 @@ class World:
         while condition() and queue and queue[0][0] <= until:
             self.now, _, do, arguments = heappop(queue)
             do(*arguments)
-
-    def reached(self, mark: str) -> None:
-        """A rare branch of the core, or one of the world's cruelties, happened (`harness.simulator.marks`)."""
-        self.marks[mark] = self.marks.get(mark, 0) + 1
 
     # ---- the lives of a server -------------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from harness.runs.observer import Observer
 from harness.simulator.clock import SECOND
+from harness.simulator.ground import Pipe, SimulatedHost, SimulatedLink, SimulatedProcess
 from harness.simulator.knobs import Knobs
 from harness.simulator.nemesis import SimulatedNemesis
-from harness.simulator.network import Pipe, SimulatedLink
 from harness.simulator.recorder import MemoryRecorder
-from harness.simulator.world import SimulatedHost, SimulatedProcess, World
+from harness.simulator.world import World
 from nemesis.faults import Fault
 from nemesis.schedule import Schedule
 from node.config import Config, Member

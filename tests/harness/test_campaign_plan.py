@@ -12,6 +12,7 @@ from harness import UsageError
 from harness.campaign.plan import SIMULATOR, TEMPLATE, CampaignPlan, hosts_of, load, run_plan, seconds_of
 from harness.campaign.rotation import deal, deck
 from harness.plan import checks
+from tests.toys.claimant import ClaimantSettings
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -49,6 +50,16 @@ def test_a_key_that_belongs_into_a_table_of_a_setting_is_refused_with_the_table(
     assert "rate_per_s: there is no such key; it belongs into workload = { rate_per_s = ... }" in message
     assert "convergence_s: there is no such key; it belongs into bounds = { convergence_s = ... }" in message
     assert "processes: there is no such key; it belongs into simulator = { processes = ... }" in message
+
+
+def test_a_setting_may_be_of_any_system_with_its_own_settings(tmp_path: Path) -> None:
+    name = "tests.toys.claimant:Claimant"
+    setting = f"[[settings]]\non = ['hosts']\nmixes = ['crashes']\n[settings.system.'{name}']\nvotes = 2\n"
+    text = f"[simulator]\nprocesses = 0\n{setting}"
+    plan = load(write(tmp_path, text))
+    run = run_plan(plan, hosts_of(plan, "lab:5", 3), plan.settings[0], "crashes", 1, "x")
+    assert (run.system, run.system_settings) == (name, ClaimantSettings(votes=2))
+    assert load(write(tmp_path, plan.to_toml())) == plan
 
 
 def test_a_plan_written_out_and_read_again_is_the_same_plan(tmp_path: Path) -> None:

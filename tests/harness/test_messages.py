@@ -12,7 +12,8 @@ import pytest
 from harness import UsageError
 from harness.replay import messages
 from harness.replay.messages import Exchange, Message, exchange
-from harness.simulator.network import Network, Pipe
+from harness.simulator.ground import Pipe
+from harness.simulator.network import Network
 from harness.simulator.run import simulate
 from harness.simulator.simulated_run import SimulatorSettings
 from harness.simulator.world import World

@@ -8,9 +8,9 @@ import pytest
 
 from harness.simulator.carriers import Delayed
 from harness.simulator.clock import MS, SECOND, SimulatedClock
+from harness.simulator.ground import SimulatedProcess
 from harness.simulator.knobs import Knobs
 from harness.simulator.network import WINDOW
-from harness.simulator.world import SimulatedProcess
 from nemesis.faults import KINDS, Fault
 from node.agent.storage import ACCEPTED, CURRENT
 from node.protocol.events import AppendTxns, Dial, Effect, HangUp, Lost, Received, StoreEpoch, TimerDue

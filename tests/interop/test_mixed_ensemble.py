@@ -153,8 +153,7 @@ def test_what_only_a_dead_leader_had_logged_is_taken_back(
 
 @pytest.mark.parametrize("observer", [OURS, ZOOKEEPER])
 def test_an_observer_of_the_other_system_hears_what_is_committed(tmp_path: Path, observer: str) -> None:
-    settings = msgspec.structs.replace(SETTINGS, observers=("n3",))
-    with Servers(tmp_path, {"n1": ZOOKEEPER, "n2": OURS, "n3": observer}, settings) as servers:
+    with Servers(tmp_path, {"n1": ZOOKEEPER, "n2": OURS, "n3": observer}, observers=("n3",)) as servers:
         servers.start()
         assert servers.wait_until_all_serve() == "n2"
         assert servers.peer_state("n3") == "observing - broadcast"
