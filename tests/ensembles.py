@@ -180,7 +180,8 @@ class Servers:
         sid_of = {self.systems[name].identity(name): place.sid for name, place in self.places.items()}
         value = said.value(self.places[host].sid, sid_of) if isinstance(said, Said) else said.more
         f = {Said: "state", ProcessStarted: "started", ProcessStopped: "stopped"}[type(said)]
-        return {"f": f, "value": value, "host_time": said.at.host_ns, "wall_ns": said.at.wall_ns}
+        at = {"host_time": said.at.host_ns, "wall_ns": said.at.wall_ns}
+        return {"f": f, "value": value} | {clock: ns for clock, ns in at.items() if ns is not None}
 
     def close(self) -> None:
         for host in self.processes:
