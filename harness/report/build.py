@@ -228,6 +228,8 @@ def _run(found: _Collected) -> dict[str, Any]:
     return {
         "name": words(run.get("name")) or "a run",
         "system": words(run.get("system")),
+        "bug": words(run.get("bug")),
+        "simulated": run.get("simulated") is True,
         "seed": words(run.get("seed")),
         "quorum": words(mapping(run.get("quorum")).get("kind")),
         "settings": [stat(k, v) for k, v in mapping(run.get("settings")).items()],
@@ -246,6 +248,7 @@ def _hosts(found: _Collected) -> list[dict[str, str]]:
             "shown": visible(host),
             "sid": words(mapping(ensemble.get(host)).get("sid")),
             "role": words(mapping(ensemble.get(host)).get("role")) or "participant",
+            "address": words(mapping(ensemble.get(host)).get("address")),
         }
         for host in found.lanes
     ]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,8 @@ from checker.verdict import Verdict
 from harness.report.build import build
 from harness.report.bundle import bundle
 from harness.report.packed import parted
+from harness.results import version
+from harness.results.folder import STAMP
 
 STYLES = ("report.css", "board.css")
 """Parts of one block of style, in this order."""
@@ -48,14 +51,25 @@ def write_report(
     out = Path(out_path)
     half = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        half.write_text(render(view, rerun_command, title), encoding="utf-8", errors="replace")
+        half.write_text(
+            render(view, rerun_command, title, began(Path(history_path))), encoding="utf-8", errors="replace"
+        )
         half.replace(out)
     finally:
         half.unlink(missing_ok=True)
     return out
 
 
-def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None) -> str:
+def began(history: Path) -> str:
+    """When a run began, by the name of its folder (`results/<name>/<UTC time>/`); "" where that does not say."""
+    folder = (history if history.is_dir() else history.parent).resolve()
+    try:
+        return datetime.strptime(folder.name.partition("-")[0], STAMP).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return ""
+
+
+def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None, began: str = "") -> str:
     """The page of a view (`build.build`), as text."""
     style = "\n".join(_read("static", name) for name in STYLES)
     script = _script()
@@ -64,6 +78,8 @@ def render(view: Mapping[str, Any], rerun_command: str, title: str | None = None
         parts=parted(view["data"]),
         title=title or view["run"]["name"],
         rerun=rerun_command,
+        began=began,
+        program=version.full(),
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

@@ -18,6 +18,9 @@ from pathlib import Path
 
 from harness import UsageError
 
+STAMP = "%Y%m%dT%H%M%SZ"
+"""The name of a run's folder: when it was made."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_RUNS_PER_SECOND = 1000
 
@@ -97,7 +100,7 @@ def create(results: Path, name: str) -> RunFolder:
         raise UsageError(
             f"name {name!r}: a run's name is letters, digits, '.', '_' and '-', and begins with a letter or digit"
         )
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    stamp = datetime.now(UTC).strftime(STAMP)
     try:
         (results / name).mkdir(parents=True, exist_ok=True)
         for attempt in range(_MAX_RUNS_PER_SECOND):

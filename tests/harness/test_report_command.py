@@ -15,6 +15,9 @@ import pytest
 from checker.verdict import check
 from harness.report import write_report
 from harness.report.page import STYLES, scripts
+from harness.results import version
+from harness.simulator.run import simulate
+from harness.simulator.simulated_run import SimulatorSettings
 
 HISTORIES = Path(__file__).parent.parent / "histories"
 
@@ -98,3 +101,20 @@ def test_the_page_asks_for_nothing_and_lets_only_its_own_blocks_run(run: Path) -
 @pytest.mark.parametrize("name", [*scripts(), *STYLES])
 def test_the_blocks_that_are_put_in_as_they_are_hold_no_closing_tag(name: str) -> None:
     assert "</" not in (resources.files("harness.report") / "static" / name).read_text()
+
+
+def test_a_report_says_what_was_tested_when_where_and_by_which_version(tmp_path: Path) -> None:
+    """Whoever is sent the file must not blame the real server for a planted bug."""
+    folder = tmp_path / "20261201T180000Z"
+    folder.mkdir()
+    run = simulate(1, bug="half-quorum", settings=SimulatorSettings(duration_s=31.0), keep=folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "with the planted bug <bdi>half-quorum</bdi>" in page
+    assert "2026-12-01 18:00:00 UTC" in page
+    assert f"Onethrone {version.full()}" in page
+    assert "<bdi>n1</bdi> <bdi>10.42.0.1</bdi>" in page
+    assert run.bug == "half-quorum"
+    fine = tmp_path / "fine"
+    fine.mkdir()
+    simulate(1, settings=SimulatorSettings(duration_s=31.0), keep=fine)
+    assert "planted bug" not in (fine / "report.html").read_text(encoding="utf-8").partition("<main>")[0]
