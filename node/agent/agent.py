@@ -221,8 +221,8 @@ def serve(config: Config, server_class: Type[Server], bug: str, paths: Tuple[Opt
     """Runs a server until it ends; `paths` are those of the events file and of the journal."""
     events_path, journal_path = paths
     journal = Journal(journal_path) if journal_path is not None else None
-    for key in sorted(config.other):
-        log("INFO", "zoo.cfg: %s is not known to this server, and ignored" % key)
+    for note in config.other.values():
+        log("WARN", note)
 
     async def main() -> int:
         agent = Agent(config, server_class, bug=bug, events=EventsFile(events_path), journal=journal)
