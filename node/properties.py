@@ -205,6 +205,13 @@ def number(text: str, bits: int) -> Optional[int]:
     return -value if negative else value
 
 
+def escaped(value: str) -> str:
+    """The value as it is written into a file: ASCII, whatever it holds."""
+    data = value.encode("utf-16-be", "surrogatepass")
+    units = [data[at] << 8 | data[at + 1] for at in range(0, len(data), 2)]
+    return "".join(chr(unit) if 33 <= unit <= 126 and unit != 92 else "\\u%04x" % unit for unit in units)
+
+
 def quoted(text: str) -> str:
     """The text in quotation marks, on one line, without control characters, and not too long to read."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

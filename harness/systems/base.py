@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 from harness import UsageError
 from harness.plan.schema import SYSTEMS, EnsemblePlan
+from node.properties import escaped
 
 Ask = Callable[[str], str]
 """Sends one four-letter word to a server's client port and returns the answer; raises OSError or ZooKeeperError."""
@@ -123,7 +124,7 @@ def zoo_cfg(ensemble: EnsemblePlan, places: Mapping[str, Place], host: str, more
         f"tickTime={ensemble.tick_ms}",
         f"initLimit={ensemble.init_limit}",
         f"syncLimit={ensemble.sync_limit}",
-        f"dataDir={place.directory}/data",
+        f"dataDir={escaped(place.directory)}/data",
         f"clientPort={ensemble.client_port}",
         f"fastleader.maxNotificationInterval={ensemble.max_notification_interval_ms}",
         *(f"{key}={value}" for key, value in more.items()),

@@ -88,13 +88,11 @@ class Agent:
         self._end = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, EXIT_OK, "signal %d" % number)
-        try:
-            await self.links.start()
-            await self.client_port.start()
-        except BindError as error:
-            self.stop(EXIT_PORT, str(error))
-        if self.ended is None:
-            self.begin()
+        listening = loop.create_task(self.listen())
+        await asyncio.wait({listening, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            listening.result()  # it may have failed
+        listening.cancel()  # it may still wait for a port, or for its own name
         await self._end
         self.client_port.close()
         self.links.close()
@@ -102,6 +100,16 @@ class Agent:
         self.storage.close()
         assert self.ended is not None
         return self.ended
+
+    async def listen(self) -> None:
+        """Listens on the ports, and begins."""
+        try:
+            await self.links.start()
+            await self.client_port.start()
+        except BindError as error:
+            self.stop(EXIT_PORT, str(error))
+        if self.ended is None:
+            self.begin()
 
     def begin(self) -> None:
         value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.properties import INT, LONG, ConfigError, number, parse, split, trim
+from node.properties import INT, LONG, ConfigError, escaped, number, parse, split, trim
 
 
 def read(data: bytes) -> dict[str, str]:
@@ -70,6 +70,11 @@ def test_lists_are_split_and_texts_trimmed_as_by_java() -> None:
         [],
     ]
     assert trim("\0 \ta\xa0\x1f") == "a\xa0"
+
+
+@given(value=st.text(max_size=20))
+def test_an_escaped_value_comes_back(value: str) -> None:
+    assert read(f"a={escaped(value)}".encode("ascii")) == {"a": value}
 
 
 @given(data=st.text(st.sampled_from("a=: \\u0\n\r\t#!"), max_size=40))
