@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from node.config import OBSERVER, Config, Member
 from node.properties import ConfigError
 from node.zoo_cfg import load
+from tests.addresses import network
 
 THREE = "server.1=n1:2888:3888\nserver.2=n2:2888:3888:participant\nserver.3=n3:2888:3888\n"
 
@@ -224,3 +227,29 @@ def test_any_text_gives_a_config_or_a_config_error(tmp_path_factory: pytest.Temp
         assert load(str(path)).sid == 1
     except ConfigError as error:
         assert error.remedy  # noqa: PT017 - both outcomes are right, and each is held to its promise
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("zoo.cfg", b"dataDir=/x\0y\ninitLimit=5\nsyncLimit=2\nserver.1=n1:1:2\n", "this is no path"),
+        ("zoo.cfg", b"tick\0Time=1\nclientPort=2\0x\n", "clientPort: '2\\x00x' is no whole number"),
+        ("zoo.cfg", b"\0" * 100, "server.N: there is no participant"),
+        ("version-2/acceptedEpoch", b"99999999999", "'99999999999' is no epoch from 0 to 2^31-1"),
+        ("version-2/acceptedEpoch", b"--5", "'--5' is no epoch"),
+        ("version-2/currentEpoch", b"\0\x1b[2J", "'\\x00\\x1b[2J' is no epoch"),
+        ("myid", b"\xff\n", "is no server id"),
+    ],
+)
+def test_a_damaged_file_ends_the_server_with_254_and_one_sentence(
+    tmp_path: Path, path: str, content: bytes, says: str
+) -> None:
+    config = write(tmp_path, f"clientPort=0\nserver.1={network()}.1:2888:3888\n")
+    (tmp_path / "version-2").mkdir()
+    (tmp_path / path).write_bytes(content)
+    command = [sys.executable, "-m", "node", "serve", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 254
+    assert says in done.stderr
+    assert done.stderr.startswith("onethrone-node: ")
+    assert done.stderr.removesuffix("\n").isprintable()
