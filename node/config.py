@@ -11,6 +11,8 @@ PARTICIPANT = "participant"
 OBSERVER = "observer"
 
 SNAP_COUNT = 20_000
+MAX_CLIENTS = 256
+"""Maximum number of client connections in all."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ import re
 from typing import Dict, FrozenSet, List, Optional, Tuple
 
 from node import properties
-from node.config import OBSERVER, PARTICIPANT, Config, Member
+from node.config import MAX_CLIENTS, OBSERVER, PARTICIPANT, Config, Member
 from node.properties import INT, LONG, ConfigError, Property, number, printable, quoted, split, trim
 from node.protocol.events import Address
 
@@ -195,6 +195,8 @@ def _notes(settings: Dict[str, Property]) -> Dict[str, str]:
         text = ""
         if key in _IGNORED:
             text = "is ignored: " + _IGNORED[key] if key not in _FLAGS or found.flag() else ""
+        elif key == "maxClientCnxns":
+            text = "" if 0 < found.number() <= MAX_CLIENTS else "ends at %d: there are no more in all" % MAX_CLIENTS
         elif key == "syncEnabled":
             text = "" if found.flag() else "is ignored: an observer stores what the leader sends"
         elif key.startswith("metricsProvider."):

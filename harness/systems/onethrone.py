@@ -32,7 +32,7 @@ class Onethrone:
     def files(self, host: str) -> dict[str, bytes]:
         return {
             ARCHIVE: archive.build("node"),
-            "zoo.cfg": zoo_cfg(self._ensemble, self._places, host, {"maxClientCnxns": "0"}),
+            "zoo.cfg": zoo_cfg(self._ensemble, self._places, host, {"maxClientCnxns": "256"}),
             f"{self.data}/myid": b"%d\n" % self._places[host].sid,
         }
 

@@ -29,13 +29,12 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, cas
 
 from node.agent import four_letter_words
 from node.agent.links import listen
-from node.config import Config
+from node.config import MAX_CLIENTS, Config
 from node.protocol.events import LEADING, ClientRequest, Event, Reply
 from node.protocol.server import Server
 from node.wire import jute, packets
 from node.wire.jute import WireError
 
-MAX_CLIENTS = 256
 MAX_QUEUED = 64
 MAX_UNSENT = 4 * 1024 * 1024
 MAX_FRAME = 0xFFFFF

@@ -252,6 +252,7 @@ def test_a_server_that_waits_for_its_name_ends_when_it_is_told_to(
             if attempts == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
             assert await running == code
+            assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
 
     run(main)
 

@@ -100,7 +100,7 @@ def test_every_key_that_is_ignored_has_a_line_for_the_log(tmp_path: Path) -> Non
         "leaderServes=yes=no\nword\ndataLogDir=/log\njvm.pause.monitor=true\nfastleader.minNotificationInterval=soon\n"
     )
     quiet = "autopurge.purgeInterval=1\nlocalSessionsEnabled=false\nsyncEnabled=true\n"
-    path = write(tmp_path, THREE + more + quiet + "k\\u0007x=1\n")
+    path = write(tmp_path, THREE + more + quiet + "k\\u0007x=1\nmaxClientCnxns=0\n")
     other = load(str(path)).other
     assert other == {
         "leaderServes": f"{path}:7: leaderServes is not known to this server, and ignored",
@@ -111,6 +111,7 @@ def test_every_key_that_is_ignored_has_a_line_for_the_log(tmp_path: Path) -> Non
             f"{path}:11: fastleader.minNotificationInterval is ignored: 'soon' is no number that ZooKeeper reads here"
         ),
         "k\x07x": f"{path}:15: k\\x07x is not known to this server, and ignored",
+        "maxClientCnxns": f"{path}:16: maxClientCnxns ends at 256: there are no more in all",
     }
 
 
