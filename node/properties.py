@@ -81,11 +81,11 @@ def read(path: str) -> Dict[str, Property]:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(path, 0, "", error.strerror or str(error), "name a file that can be read") from None
+        raise ConfigError(path, 0, "", error.strerror or str(error), "name a zoo.cfg that can be read") from None
     except ValueError:
-        raise ConfigError(path, 0, "", "this is no path", "name a file that can be read") from None
+        raise ConfigError(path, 0, "", "this is no path", "name a zoo.cfg that can be read") from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(path, 0, "", "it is longer than %d bytes" % MAX_BYTES, "name a configuration file")
+        raise ConfigError(path, 0, "", "it is longer than %d bytes" % MAX_BYTES, "name a zoo.cfg that can be read")
     return {found.key: found for found in parse(data, path)}
 
 

@@ -242,7 +242,9 @@ def _dynamic_lines(dynamic: Property, path: str, settings: Dict[str, Property]) 
     except ConfigError as error:
         if error.line:
             raise
-        raise dynamic.error("%s: %s" % (printable(dynamic.trimmed), error.problem), error.remedy) from None
+        raise dynamic.error(
+            "%s: %s" % (printable(dynamic.trimmed), error.problem), "name a file that can be read"
+        ) from None
     for found in lines:
         if trim(found.key) == "version":
             raise found.error("a dynamic file has no version inside", "remove the line; its name ends with the version")
