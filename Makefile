@@ -46,7 +46,7 @@ host-packages:
 
 # A browser for the tests of pages, shells for those of completion, real ZooKeeper beside our server, a Python 3.9 as hosts may have, sudo for users without root.
 test-packages:
-	@tools/require chromium:chromium java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper pypy3:pypy3 sudo:sudo ps:procps zsh:zsh fish:fish
+	@tools/require chromium:chromium javac:default-jdk-headless /usr/share/java/zookeeper.jar:zookeeper pypy3:pypy3 sudo:sudo ps:procps zsh:zsh fish:fish
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

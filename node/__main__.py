@@ -9,8 +9,9 @@ from typing import List, NoReturn, Optional
 from node import bugs
 from node.agent.agent import EXIT_DISK, EXIT_USAGE, serve
 from node.agent.storage import StorageError
-from node.config import ConfigError, load
+from node.properties import ConfigError
 from node.protocol.server import Server
+from node.zoo_cfg import load
 
 
 class _Parser(argparse.ArgumentParser):

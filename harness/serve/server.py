@@ -1,9 +1,15 @@
 """HTTP for the results: requests within bounds, answers that can do no harm.
 
-Bounds.  `CONNECTIONS_MAX` connections, a thread each; one more is told 503.  A request has to be there within
-`REQUEST_S` of its beginning (or of the last answer: that is how long a connection may idle), an answer has to be taken
-within `ANSWER_S` and what its size takes at `SLOWEST_BYTES_PER_S`.  A watchman closes connections whose time is over:
-the time limit of a socket would start anew with each byte that a slow client sends.
+Bounds.  There are `CONNECTIONS_MAX` connections, a thread each, and `CONNECTIONS_MAX_PER_CLIENT` of them from one
+client (an IPv4 address, or an IPv6 network of 64 bits).  A newcomer that finds no room takes the place of the
+connection that has waited longest for a request, of the client that has the most; it never displaces a client that has
+fewer than its own.  Where nothing waits, it gets 503.  So whoever opens connections and stays silent is in nobody's
+way.
+
+A request has to be complete within `REQUEST_S` of its beginning (or of the last answer: that is how long a connection
+may idle).  The client has to read an answer within `ANSWER_S` and what its size takes at `SLOWEST_BYTES_PER_S`.  A
+watchman closes connections whose time is over: the time limit of a socket would start anew with each byte that a slow
+client sends.
 """
 
 from __future__ import annotations
@@ -16,8 +22,10 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -31,6 +39,9 @@ from harness.serve.tree import NotThere, Tree
 from harness.serve.watching import Watching
 
 CONNECTIONS_MAX = 48
+CONNECTIONS_MAX_PER_CLIENT = 32
+MAKING_ROOM_S = 1.0
+"""Seconds that the thread of a displaced connection may take to end."""
 REQUEST_S = 15.0
 ANSWER_S = 30.0
 SLOWEST_BYTES_PER_S = 64 << 10
@@ -73,6 +84,14 @@ _DOWNLOADS = {".gz": "application/gzip", ".zst": "application/zstd", ".zip": "ap
 _PICTURES = {".png": "image/png"}
 
 
+@dataclass
+class _Connection:
+    client: str
+    deadline: float
+    answering: bool = False
+    displaced: bool = False
+
+
 class ResultsServer(ThreadingHTTPServer):
     """Serves one results folder."""
 
@@ -92,7 +111,9 @@ class ResultsServer(ThreadingHTTPServer):
         }
         self.request_s = REQUEST_S
         self._slots = threading.BoundedSemaphore(connections_max)
-        self._deadlines: dict[socket.socket, float] = {}
+        self._connections_max = connections_max
+        self._connections: dict[socket.socket, _Connection] = {}
+        """Oldest request first."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -118,14 +139,43 @@ class ResultsServer(ThreadingHTTPServer):
     # ---- bounds --------------------------------------------------------------------------------------------------
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
+        client = _client(str(client_address[0]))
+        if not self._make_room(client) or not self._slots.acquire(timeout=MAKING_ROOM_S):
             self._turn_away(request)
             return
+        with self._lock:
+            self._connections[request] = _Connection(client, time.monotonic() + self.request_s)
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no thread can be started
-            self._slots.release()
+            self._release(request)
             self._turn_away(request)
+
+    def _make_room(self, client: str) -> bool:
+        """Whether there is room for a connection of `client`; another may have to go for it."""
+        with self._lock:
+            there = {sock: c for sock, c in self._connections.items() if not c.displaced}
+            held = Counter(connection.client for connection in there.values())
+            too_many = held[client] >= CONNECTIONS_MAX_PER_CLIENT
+            if not too_many and len(there) < self._connections_max:
+                return True
+            waiting = [
+                sock
+                for sock, c in there.items()
+                if not c.answering and (c.client == client if too_many else held[c.client] >= held[client])
+            ]
+            if not waiting:
+                return False
+            longest = max(waiting, key=lambda sock: held[there[sock].client])  # the first of several
+            there[longest].displaced = True
+            with suppress(OSError):
+                longest.shutdown(socket.SHUT_RDWR)
+            return True
+
+    def _release(self, request: socket.socket) -> None:
+        with self._lock:
+            del self._connections[request]
+        self._slots.release()
 
     def _turn_away(self, request: socket.socket) -> None:
         with suppress(OSError):
@@ -138,21 +188,22 @@ class ResultsServer(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                self._deadlines.pop(request, None)
-            self._slots.release()
+            self._release(request)
 
-    def allow(self, connection: socket.socket, seconds: float) -> None:
+    def allow(self, connection: socket.socket, seconds: float, *, answering: bool) -> None:
         """What goes on on this connection has to be over in that many seconds."""
         with self._lock:
-            self._deadlines[connection] = time.monotonic() + seconds
+            state = self._connections[connection]
+            if state.answering and not answering:  # it begins to wait now
+                self._connections[connection] = self._connections.pop(connection)
+            state.deadline, state.answering = time.monotonic() + seconds, answering
 
     def _watch(self) -> None:
         while not self._closed.wait(0.25):
             now = time.monotonic()
             with self._lock:
-                for connection in [c for c, deadline in self._deadlines.items() if deadline < now]:
-                    del self._deadlines[connection]
+                for connection in [sock for sock, c in self._connections.items() if c.deadline < now]:
+                    self._connections[connection].deadline = float("inf")
                     with suppress(OSError):
                         connection.shutdown(socket.SHUT_RDWR)
 
@@ -176,6 +227,15 @@ class ResultsServer(ThreadingHTTPServer):
         except ValueError:
             return name.casefold().rstrip(".") in self.names
         return True
+
+
+def _client(host: str) -> str:
+    """Who counts as one client: an IPv6 host has 2^64 addresses of its own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network(f"{host}/64", strict=False)) if address.version == 6 else host
 
 
 def _names(host: str) -> frozenset[str]:
@@ -202,13 +262,17 @@ class RequestHandler(BaseHTTPRequestHandler):
         """Nothing: whoever looks at results does not want to read about it."""
 
     def handle_one_request(self) -> None:
-        self.server.allow(self.connection, self.server.request_s)
+        self.server.allow(self.connection, self.server.request_s, answering=False)
         super().handle_one_request()
 
     def do_GET(self) -> None:
-        self.server.allow(self.connection, ANSWER_S)
+        self.server.allow(self.connection, ANSWER_S, answering=True)
+        lengths = self.headers.get_all("Content-Length") or []
+        if len(lengths) > 1 or (lengths and "Transfer-Encoding" in self.headers):
+            self.send_error(HTTPStatus.BAD_REQUEST, "more than one length of the body")
+            return
         # What a body would hold is not read: the next request would be looked for in it.
-        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+        if lengths not in ([], ["0"]) or "Transfer-Encoding" in self.headers:
             self.close_connection = True
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.server.knows(hosts[0]):
@@ -356,7 +420,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         whole = (first, last) == (0, size - 1)
         left = last - first + 1
         more |= {"Accept-Ranges": "bytes"} | ({} if whole else {"Content-Range": f"bytes {first}-{last}/{size}"})
-        self.server.allow(self.connection, ANSWER_S + left / SLOWEST_BYTES_PER_S)
+        self.server.allow(self.connection, ANSWER_S + left / SLOWEST_BYTES_PER_S, answering=True)
         self._head(HTTPStatus.OK if whole else HTTPStatus.PARTIAL_CONTENT, mime, left, policy, more)
         if self.command == "HEAD":
             return

@@ -71,7 +71,7 @@ class Onethrone:
     def files(self, host: str) -> dict[str, bytes]:
         return {
             ARCHIVE: archive.build("node"),
-            "zoo.cfg": zoo_cfg(self._settings, self._ensemble, host, {}),
+            "zoo.cfg": zoo_cfg(self._settings, self._ensemble, host, {"maxClientCnxns": "256"}),
             "data/myid": b"%d\n" % self._ensemble.places[host].sid,
         }
 

@@ -96,13 +96,11 @@ class Agent:
         self._end = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, EXIT_OK, "signal %d" % number)
-        try:
-            await self.links.start()
-            await self.client_port.start()
-        except BindError as error:
-            self.stop(EXIT_PORT, str(error))
-        if self.ended is None:
-            self.begin()
+        listening = loop.create_task(self.listen())
+        await asyncio.wait({listening, self._end}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            listening.result()  # it may have failed
+        listening.cancel()  # it may still wait for a port, or for its own name
         await self._end
         self.client_port.close()
         self.links.close()
@@ -110,6 +108,16 @@ class Agent:
         self.storage.close()
         assert self.ended is not None
         return self.ended
+
+    async def listen(self) -> None:
+        """Listens on the ports, and begins."""
+        try:
+            await self.links.start()
+            await self.client_port.start()
+        except BindError as error:
+            self.stop(EXIT_PORT, str(error))
+        if self.ended is None:
+            self.begin()
 
     def begin(self) -> None:
         value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}
@@ -229,8 +237,8 @@ def serve(config: Config, server_class: Type[Server], bug: str, paths: Tuple[Opt
     """Runs a server until it ends; `paths` are those of the events file and of the journal."""
     events_path, journal_path = paths
     journal = Journal(journal_path) if journal_path is not None else None
-    for key in sorted(config.other):
-        log("INFO", "zoo.cfg: %s is not known to this server, and ignored" % key)
+    for note in config.other.values():
+        log("WARN", note)
 
     async def main() -> int:
         agent = Agent(config, server_class, bug=bug, events=EventsFile(events_path), journal=journal)

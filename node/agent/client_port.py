@@ -11,8 +11,9 @@ getChildren2, sync, ping, closeSession.  Everything else is answered with the er
     nodes and no watches, so nothing is lost with it.  A client that asks for an old session is told that it has
     expired, and begins a new one.
 3.  Requests of one session are done one after another: a read that follows a write sees it.
-4.  Bounds: `MAX_CLIENTS` connections, a frame of jute.maxbuffer, `MAX_QUEUED` requests read ahead (then the socket is
-    not read), `MAX_UNSENT` bytes of answers, and the session timeout, within which a client must send something.
+4.  Bounds: `MAX_CLIENTS` connections, of which maxClientCnxns from one address, a frame of jute.maxbuffer, `MAX_QUEUED`
+    requests read ahead (then the socket is not read), `MAX_UNSENT` bytes of answers, and the session timeout, within
+    which a client must send something.
 
 Example: `ruok` is answered with `imok`, whether the server is serving or not.
 
@@ -29,14 +30,13 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, cas
 from node.agent import four_letter_words
 from node.agent.links import listen
 from node.agent.traffic import Traffic
-from node.config import Config
+from node.config import MAX_CLIENTS, Config
 from node.protocol.events import ClientRequest, Event, Reply
 from node.protocol.messages import LEADING
 from node.protocol.server import Server
 from node.wire import jute, packets
 from node.wire.jute import WireError
 
-MAX_CLIENTS = 256
 MAX_QUEUED = 64
 MAX_UNSENT = 4 * 1024 * 1024
 MAX_FRAME = 0xFFFFF
@@ -63,17 +63,18 @@ class ClientPort:
         self._was_serving = False
         # SessionTrackerImpl.initializeNextSessionId: the sid, the time and a count, so that restarts do not collide.
         self._next_session = ((self.config.sid & 0x7F) << 56) | ((time.time_ns() // 1_000_000 << 16) & (1 << 56) - 1)
-        self._listener: Optional[asyncio.AbstractServer] = None
+        self._listeners: List[asyncio.AbstractServer] = []
         self._sweeper: Optional[asyncio.TimerHandle] = None
 
     async def start(self) -> None:
         if self.config.client_address is not None:
-            self._listener = await listen(lambda: ClientConnection(self), self.config.client_address, "client port")
+            address = self.config.client_address
+            self._listeners = await listen(lambda: ClientConnection(self), address, "client port", self.log)
             self.sweep()
 
     def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
         self.drop_sessions()
@@ -115,7 +116,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, port: ClientPort) -> None:
         self.port = port
         self.transport: Optional[asyncio.Transport] = None
-        self.peer = "?"
+        self.peer = self.host = "?"
         self.session = 0
         self.patience_s = port.config.tick_ms * port.config.sync_limit / 1000
         self.deadline = 0.0
@@ -130,9 +131,13 @@ class ClientConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=2**40)  # we look at its size ourselves
         name = self.transport.get_extra_info("peername")
         self.peer = "%s:%d" % name[:2] if name else "?"
+        self.host = name[0] if name else ""
         self.port.clients[self] = None
         self._heard()
-        if len(self.port.clients) > MAX_CLIENTS:
+        limit = self.port.config.max_client_connections
+        if limit > 0 and sum(client.host == self.host for client in self.port.clients) > limit:
+            self.close("there are %d clients at that address (maxClientCnxns)" % limit)
+        elif len(self.port.clients) > MAX_CLIENTS:
             self.close("there are %d clients" % MAX_CLIENTS)
 
     def _heard(self) -> None:
@@ -227,8 +232,8 @@ class ClientConnection(asyncio.Protocol):
             self._send(packets.encode_connect_response(0, 0, bytes(16), read_only))
             self._finish()
             return
-        tick_ms = self.port.config.tick_ms
-        timeout_ms = min(max(request.timeout_ms, 2 * tick_ms), 20 * tick_ms)
+        shortest_ms, longest_ms = self.port.config.session_timeouts
+        timeout_ms = min(max(request.timeout_ms, shortest_ms), longest_ms)
         self.patience_s = timeout_ms / 1000
         self.session = self.port.new_session()
         self.port.sessions[self.session] = self
@@ -277,7 +282,7 @@ class ClientConnection(asyncio.Protocol):
         """The session is there: what the client asked for when it connected is answered now."""
         connect = packets.decode_connect_request(request.record)
         read_only = None if connect.read_only is None else False
-        timeout_ms = int(self.patience_s * 1000)
+        timeout_ms = round(self.patience_s * 1000)
         self._send(packets.encode_connect_response(timeout_ms, self.session, bytes(16), read_only))
 
     def replied(self, reply: Reply) -> None:

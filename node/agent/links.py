@@ -12,17 +12,22 @@ Rules:
     a snapshot's length on top), the time a hung-up connection may take to be flushed.
 4.  What is sent is handed to the kernel at once, in order.  A `HangUp` flushes; nothing is told about it later.
 5.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).
-    So a dial sends a fresh SYN every `max(1 s, tickTime)` as long as it lasts, and an election connection on which
-    something stays unacknowledged for tickTime x syncLimit is lost (TCP_USER_TIMEOUT), and will be dialled again.
+    So a dial sends a fresh SYN to each address of the name every `max(1 s, tickTime)` as long as it lasts, and an
+    election connection on which something stays unacknowledged for tickTime x syncLimit is lost (TCP_USER_TIMEOUT),
+    and will be dialled again.
+6.  Nobody is accepted before both ports are listened on: that may take as long as the own name is unknown.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import os
 import socket
-from typing import Callable, Dict, List, Optional, Union, cast
+from typing import Callable, Dict, List, Optional, Tuple, Union, cast
 
+from node.agent import addresses
 from node.config import Config
 from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
 from node.protocol.messages import ELECTION, QUORUM, Address, SnapshotStream
@@ -33,29 +38,41 @@ MAX_UNSENT = 4 * 1024 * 1024
 BACKLOG = 128
 BIND_ATTEMPTS = 3
 BIND_PAUSE_S = 1.0
+COMPLAINT_S = 30.0
+"""Seconds between two log lines about dials of one server."""
 
 
 class BindError(Exception):
     """A port of ours cannot be listened on."""
 
 
-async def listen(factory: Callable[[], asyncio.BaseProtocol], address: Address, what: str) -> asyncio.AbstractServer:
-    """A listener on `address`; tried as often as ZooKeeper does (electionPortBindRetry)."""
-    loop = asyncio.get_running_loop()
+async def listen(
+    factory: Callable[[], asyncio.BaseProtocol],
+    address: Address,
+    what: str,
+    log: Callable[[str, str], None],
+    attempts: int = BIND_ATTEMPTS,
+) -> List[asyncio.AbstractServer]:
+    """Listeners on the addresses of a name; 0 attempts: tries until it is cancelled.  Raises `BindError`."""
     host, port = address
-    for attempt in range(1, BIND_ATTEMPTS + 1):
+    for attempt in itertools.count(1):
         try:
-            return await loop.create_server(factory, host or None, port, reuse_address=True, backlog=BACKLOG)
-        except (OSError, UnicodeError) as error:
-            if attempt == BIND_ATTEMPTS:
-                raise BindError("%s: cannot listen on %s port %d: %s" % (what, host, port, _reason(error))) from None
-            await asyncio.sleep(BIND_PAUSE_S)
+            return await addresses.listeners(factory, address, BACKLOG, lambda text: log("WARN", what + ": " + text))
+        except (OSError, UnicodeError, ValueError) as error:
+            problem = "%s: cannot listen on %s port %d: %s" % (what, host, port, _reason(error))
+            if attempt == attempts:
+                raise BindError(problem) from None
+        if attempt & (attempt - 1) == 0:  # the first, the second, the fourth ...: it may go on for ever
+            log("WARN", "%s; trying again every %g s (attempt %d)" % (problem, BIND_PAUSE_S, attempt))
+        await asyncio.sleep(BIND_PAUSE_S)
     raise AssertionError("not reached")
 
 
 def _reason(error: Exception) -> str:
     number = getattr(error, "errno", None)
-    return os.strerror(number) if isinstance(number, int) and number > 0 else str(error)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)  # a name that is not known has a number of its own
 
 
 class Links:
@@ -72,7 +89,11 @@ class Links:
         """Every connection with a socket, oldest first."""
         self.dials: Dict[int, asyncio.Task[None]] = {}
         self._config = config
+        self.accepting = False
         self._next_conn = 2
+        self._resolver = addresses.Resolver()
+        self._complained: Dict[Tuple[int, str], float] = {}
+        """When the log last had a line about dials of a server, by sid and port."""
         self._listeners: List[asyncio.AbstractServer] = []
         self._sweeper: Optional[asyncio.TimerHandle] = None
 
@@ -81,7 +102,9 @@ class Links:
         assert me is not None
         for port, (host, number) in ((ELECTION, me.election_address), (QUORUM, me.quorum_address)):
             own = ("", number) if self._config.listen_on_all_ips else (host, number)
-            self._listeners.append(await listen(lambda port=port: Link(self, port), own, port + " port"))  # type: ignore[misc]
+            factory = functools.partial(Link, self, port)
+            self._listeners += await listen(factory, own, port + " port", self.log, self._config.bind_attempts)
+        self.accepting = True
         self.sweep()
 
     def close(self) -> None:
@@ -91,6 +114,7 @@ class Links:
             self._sweeper.cancel()
         for task in self.dials.values():
             task.cancel()
+        self._resolver.close()
         for link in list(self.all):
             link.hang_up()
 
@@ -129,14 +153,36 @@ class Links:
         while link.transport is None and not reason:
             attempt_s = min(self.attempt_s, deadline - loop.time())
             try:
-                await asyncio.wait_for(loop.create_connection(lambda: link, host, port), max(attempt_s, 0))
+                await asyncio.wait_for(self._connect(link, dial, attempt_s), max(attempt_s, 0))
             except asyncio.TimeoutError:
                 if loop.time() >= deadline:
                     reason = "no connection within %d ms" % dial.timeout_ms
             except (OSError, UnicodeError, OverflowError, ValueError) as error:
                 reason = _reason(error)
         if link.transport is None and self.dials.pop(dial.conn, None) is not None:
-            self.tell(Lost(dial.conn, "cannot connect to server %d at %s:%d: %s" % (dial.sid, host, port, reason)))
+            problem = "cannot connect to server %d at %s:%d: %s" % (dial.sid, host, port, reason)
+            self._complain(dial, problem)
+            self.tell(Lost(dial.conn, problem))
+
+    async def _connect(self, link: Link, dial: Dial, attempt_s: float) -> None:
+        resolved = await self._resolver.resolve(dial.address)
+        sock = await addresses.connect(resolved, attempt_s)
+        peer = sock.getpeername()[0]
+        if peer != resolved[0].host:
+            others = ", ".join(to.host for to in resolved if to.host != peer)
+            text = "connected to server %d at %s, another address of %s; the others are %s"
+            self._complain(dial, text % (dial.sid, peer, dial.address[0], others))
+        await asyncio.get_running_loop().create_connection(lambda: link, sock=sock)
+
+    def _complain(self, dial: Dial, text: str) -> None:
+        """Logs a line about dials of a server, unless the last one was just now."""
+        now, key = asyncio.get_running_loop().time(), (dial.sid, dial.port)
+        if now - self._complained.get(key, -COMPLAINT_S) < COMPLAINT_S:
+            return
+        if len(self._complained) >= MAX_ACCEPTED:  # servers that nobody configured may name themselves
+            self._complained.clear()
+        self._complained[key] = now
+        self.log("WARN", text)
 
     # ---- what links tell -----------------------------------------------------------------------------------------
 
@@ -194,6 +240,10 @@ class Link(asyncio.Protocol):
             self.links.all[self] = None
             self.links.conns[self.conn] = self
             self.links.tell(Connected(self.conn))
+            return
+        if not self.links.accepting:
+            self.over = True
+            self.transport.abort()
             return
         self.deadline = asyncio.get_running_loop().time() + self.links.patience_s
         if self.links.admit(self):

@@ -40,6 +40,7 @@ import time
 import zlib
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from node.properties import INT, number, quoted
 from node.protocol.events import AppendTxns, Durable, StoreEpoch, StoreSnapshot, TruncateLog
 from node.protocol.messages import Txn
 from node.wire.jute import WireError
@@ -203,14 +204,16 @@ class Storage:
     def _read_epoch(self, name: str) -> Optional[int]:
         try:
             with open(self._path(name), "rb") as file:
-                text = file.readline(64).strip()
+                text = file.readline(64).decode("latin-1").rstrip("\r\n")
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageError(self._path(name), str(error.strerror), "make it a file that can be read") from None
-        if not text.lstrip(b"-").isdigit() or len(text) > 20:
-            raise StorageError(self._path(name), "%r is no epoch" % text, "restore the folder from a copy, or empty it")
-        return int(text)
+        epoch = number(text, INT)
+        if epoch is None or epoch < 0:
+            problem = "%s is no epoch from 0 to 2^31-1" % quoted(text)
+            raise StorageError(self._path(name), problem, "restore the folder from a copy, or empty it")
+        return epoch
 
     def _load_log(self) -> Tuple[int, bytes, List[Txn]]:
         path = self._path(LOG)

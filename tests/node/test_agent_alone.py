@@ -111,7 +111,7 @@ def test_a_wrong_configuration_ends_with_254_and_one_line_that_names_it(one: One
     done = one.run()
     assert done.returncode == 254
     assert done.stderr == (
-        f"onethrone-node: {one.config}:1: tickTime: 'soon' is no whole number from 1 to 2147483647; correct the value\n"
+        f"onethrone-node: {one.config}:1: tickTime: 'soon' is no whole number from -2^31 to 2^31-1; correct the value\n"
     )
     done = one.run("--bug", "no-such-bug")
     assert done.returncode == 254

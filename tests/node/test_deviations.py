@@ -5,15 +5,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import node.agent.addresses
+import node.agent.links
 import node.agent.storage
+import node.properties
 import node.protocol.database
 import node.protocol.quorums
 import node.protocol.server
+import node.zoo_cfg
 
 PLACES = {
     "Database": node.protocol.database.Database,
     "Hierarchical": node.protocol.quorums.Hierarchical,
     "storage": node.agent.storage,
+    "addresses": node.agent.addresses,
+    "links": node.agent.links,
+    "properties": node.properties,
+    "zoo_cfg": node.zoo_cfg,
 }
 
 

@@ -98,6 +98,11 @@ def test_truncation_cuts_within_one_append_and_keeps_the_snapshot(tmp_path: Path
         (None, b"5", 0x400000001, "is less than the current epoch"),
         (b"five", b"5", 0x500000001, "no epoch"),
         (b"", b"5", 0x500000001, "no epoch"),
+        (b"--5", b"5", 0x500000001, "'--5' is no epoch"),
+        (b"99999999999", b"5", 0x500000001, "'99999999999' is no epoch"),
+        (b"2147483648", b"5", 0x500000001, "no epoch"),
+        (b"-5", b"5", 0x500000001, "no epoch"),
+        (b"5", b"5 \x1b[0m", 0x500000001, r"no epoch"),
         (b"5", b"9" * 30, 0x500000001, "no epoch"),
     ],
 )

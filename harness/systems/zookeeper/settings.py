@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from harness.systems.base import Claim, Ensemble
+from node.properties import escaped
 
 Port = Annotated[int, Meta(gt=0, le=65_535)]
 
@@ -68,7 +69,7 @@ def zoo_cfg(settings: ZooKeeperSettings, ensemble: Ensemble, host: str, more: Ma
         f"tickTime={settings.tick_ms}",
         f"initLimit={settings.init_limit}",
         f"syncLimit={settings.sync_limit}",
-        f"dataDir={place.directory}/data",
+        f"dataDir={escaped(place.directory)}/data",
         f"clientPort={settings.client_port}",
         f"fastleader.maxNotificationInterval={settings.max_notification_interval_ms}",
         *(f"{key}={value}" for key, value in more.items()),
