@@ -36,7 +36,7 @@ DEFAULT = Path("campaign.toml")
 def campaign(
     path: Path | None, length: float | None, resume: bool, init: bool, results: Path, as_json: bool, quiet: bool
 ) -> int:
-    """Run through the night, on hosts and in the simulator side by side, and report in the morning.
+    """Run through the night, on hosts and in the simulator in parallel, and report in the morning.
 
     \b
       onethrone campaign --init night.toml

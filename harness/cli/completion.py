@@ -34,10 +34,10 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 @click.command()
 @click.argument("shell", type=click.Choice(sorted(_INSTALL)))
-@click.option("--install", is_flag=True, help="Write it where the shell looks for it, and say where that is.")
+@click.option("--install", is_flag=True, help="Write the script where the shell looks for it, and print its path.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str, install: bool) -> None:
-    """Print what lets SHELL complete commands, options and values.
+    """Print the script that lets SHELL complete commands, options and values.
 
     \b
       source <(onethrone completion bash)     in this bash, or in ~/.bashrc
@@ -45,7 +45,7 @@ def completion(ctx: click.Context, shell: str, install: bool) -> None:
       onethrone completion fish | source      in this fish
       onethrone completion bash --install     for every bash from now on
 
-    What is installed for bash works where the package bash-completion does.
+    For bash, --install needs the package bash-completion.
     """
     made = get_completion_class(shell)
     assert made is not None

@@ -14,13 +14,13 @@ from harness.hosts.provision import registry
 from harness.hosts.provision.base import Hosts, HostSpec, Provisioner, Standing
 from harness.results import exits
 
-DIRECTORY = click.option("--dir", "directory", type=click.Path(path_type=Path), help="The hosts' directory.")
+DIRECTORY = click.option("--dir", "directory", type=click.Path(path_type=Path), help="The folder of the hosts' files.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 
 
 @click.group()
 def hosts() -> None:
-    """Check what hosts can do; make hosts that stand until you end them.
+    """Check what hosts can do; make hosts that outlive a run, and remove them.
 
     \b
       onethrone hosts check -F ssh_config
@@ -62,11 +62,11 @@ def check(words: str | None, ssh_config: Path | None, accept_new: bool, as_json:
 
 
 @hosts.command()
-@click.option("--hosts", "words", metavar="lab:N", default="lab:5", help="Which hosts to make.")
+@click.option("--hosts", "words", metavar="lab:N", default="lab:5", help="The hosts to make: their kind and number.")
 @click.option("--dir", "directory", type=click.Path(path_type=Path), required=True, help="The folder for their files.")
 @JSON
 def up(words: str, directory: Path, as_json: bool) -> None:
-    """Make hosts that stand until `onethrone hosts down`."""
+    """Make hosts that stay up until `onethrone hosts down`."""
     make(registry.parse(words), directory, as_json, "hosts")
 
 
@@ -74,9 +74,9 @@ def up(words: str, directory: Path, as_json: bool) -> None:
 @DIRECTORY
 @JSON
 def down(directory: Path | None, as_json: bool) -> None:
-    """End hosts that were made; nothing stays.
+    """Remove hosts that were made on this machine, completely.
 
-    Without --dir, end the only ones that are up and not in use.
+    Without --dir, remove the only ones that are up and not in use.
     """
     end(directory, registry.schemes(), as_json, "hosts")
 
@@ -84,7 +84,7 @@ def down(directory: Path | None, as_json: bool) -> None:
 @hosts.command(name="list")
 @JSON
 def list_(as_json: bool) -> None:
-    """List the hosts that were made here, and who uses them."""
+    """List the hosts that were made on this machine, and who uses them."""
     show(registry.schemes(), as_json, "hosts")
 
 

@@ -33,7 +33,7 @@ def lab() -> None:
 )
 @JSON
 def up(hosts: str, directory: Path, as_json: bool) -> None:
-    """Make a lab that stands until `onethrone lab down`."""
+    """Make a lab that stays up until `onethrone lab down`."""
     make(registry.parse(f"{_SCHEME}:{hosts}"), directory, as_json, "lab")
 
 
@@ -41,9 +41,9 @@ def up(hosts: str, directory: Path, as_json: bool) -> None:
 @DIRECTORY
 @JSON
 def down(directory: Path | None, as_json: bool) -> None:
-    """End a lab, and remove every trace of it.
+    """Remove a lab, completely.
 
-    Without --dir, end the only lab that is up and not in use: no run made it, and nobody is logged in to its hosts.
+    Without --dir, remove the only lab that is up and not in use: no run made it, and nobody is logged in to its hosts.
     """
     end(directory, [_SCHEME], as_json, "lab")
 

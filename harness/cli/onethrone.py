@@ -56,7 +56,7 @@ _ENTRIES = (
     ),
     _CommandEntry("export", "harness.cli.export", "export", "Export a run to another tool's format."),
     _CommandEntry("lab", "harness.cli.lab", "lab", "Make throw-away hosts on this machine."),
-    _CommandEntry("hosts", "harness.cli.hosts", "hosts", "Check what your hosts can do."),
+    _CommandEntry("hosts", "harness.cli.hosts", "hosts", "Check what hosts can do; make hosts that outlive a run."),
     _CommandEntry("completion", "harness.cli.completion", "completion", "Set up tab completion in your shell."),
 )
 _COMMANDS = {entry.name: entry for entry in _ENTRIES}

@@ -22,9 +22,12 @@ from harness.results import exits
     "--step", is_flag=True, help="Walk through the server's inputs, with the effects and the state after each."
 )
 @click.option(
-    "--from", "since", metavar="TIME", help="Start the walk at a time of the run (12.5s) or a line (line:812)."
+    "--from",
+    "since",
+    metavar="TIME",
+    help="Start the walk at a time of the run (12.5s) or a line of the journal (line:812).",
 )
-@click.option("--until", metavar="TIME", help="End the walk there, and print the server's whole state.")
+@click.option("--until", metavar="TIME", help="End the walk at this time or line, and print the server's whole state.")
 @click.option("--whole", is_flag=True, help="Print the whole state at each step, not only what changed.")
 @click.option(
     "--bug", metavar="NAME|none", help="Feed the inputs to the core with this bug. Default: the core that ran."

@@ -23,8 +23,8 @@ from harness.runs import signals
 def serve(results: Path, host: str, port: int) -> None:
     """Show runs and campaigns in a browser, including those in progress.
 
-    It never writes, and answers only this machine unless you give --host: then anybody who can reach that address can
-    read every result.  Ctrl-C stops it.
+    It never writes.  It answers only this machine, unless you give --host.  Then anybody who can reach that address
+    can read every result.  Ctrl-C stops it.
 
     \b
       onethrone serve

@@ -42,7 +42,7 @@ LINE_EVERY_S = 5.0
 @click.option("--until", metavar="10m", type=Duration(), help="Start no new seeds after this long. Default: no limit.")
 @click.option("--servers", type=click.IntRange(3, 99), help="Number of servers. Default: 5, or the schedule's.")
 @click.option(
-    "--observers", type=click.IntRange(0, 50), help="Make the last N servers observers. By default the seed decides."
+    "--observers", type=click.IntRange(0, 50), help="Make the last N servers observers. Default: the seed decides."
 )
 @click.option("--groups", metavar="1,2,3/4,5,6/7,8,9", help="Hierarchical quorums: the server ids of each group.")
 @click.option("--weights", metavar="4=2,9=0", help="Hierarchical quorums: weights that are not 1.")
@@ -50,7 +50,7 @@ LINE_EVERY_S = 5.0
     "--time-limit",
     metavar="60s",
     type=Duration(20, 86_400),
-    help="Simulated length of the schedule that each seed draws. Default: 60 s.",
+    help="Length of the schedule that each seed draws, in simulated time. Default: 60 s.",
 )
 @click.option(
     "--schedule",
@@ -61,8 +61,8 @@ LINE_EVERY_S = 5.0
 @click.option(
     "--bug",
     metavar="NAME|all|none",
-    help="Plant this bug in every server. all: search for each bug in turn. none: leave out the bug that the run of"
-    " --schedule had.",
+    help="Plant this bug in every server. all: search for each bug in turn. none: leave out the bug of the run that"
+    " --schedule names.",
 )
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Number of processes. Default: one per core.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="Run on the workers of this Dask cluster.")
