@@ -34,7 +34,7 @@ KEPT_S = 10.0
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-class Resolved(NamedTuple):
+class Addresses(NamedTuple):
     """One address of a name, as getaddrinfo gives it."""
 
     family: int
@@ -49,12 +49,12 @@ class Resolver:
     """Looks names up (rule 2)."""
 
     def __init__(self) -> None:
-        self._lookups: Dict[Address, asyncio.Task[List[Resolved]]] = {}
+        self._lookups: Dict[Address, asyncio.Task[List[Addresses]]] = {}
 
     def __len__(self) -> int:
         return len(self._lookups)
 
-    async def resolve(self, address: Address) -> List[Resolved]:
+    async def resolve(self, address: Address) -> List[Addresses]:
         """The addresses of a name, best first.  Raises OSError or UnicodeError; may be cancelled, and asked again."""
         lookup = self._lookups.get(address)
         if lookup is None:
@@ -69,12 +69,12 @@ class Resolver:
             if lookup.done():
                 self._forget(address, lookup)
 
-    def _done(self, address: Address, lookup: asyncio.Task[List[Resolved]]) -> None:
+    def _done(self, address: Address, lookup: asyncio.Task[List[Addresses]]) -> None:
         if not lookup.cancelled():
             lookup.exception()  # it may have no other reader
             asyncio.get_running_loop().call_later(KEPT_S, self._forget, address, lookup)
 
-    def _forget(self, address: Address, lookup: asyncio.Task[List[Resolved]]) -> None:
+    def _forget(self, address: Address, lookup: asyncio.Task[List[Addresses]]) -> None:
         if self._lookups.get(address) is lookup:
             del self._lookups[address]
 
@@ -83,13 +83,13 @@ class Resolver:
             lookup.cancel()
 
 
-async def _look_up(address: Address) -> List[Resolved]:
+async def _look_up(address: Address) -> List[Addresses]:
     host, port = address
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(Resolved(family, where) for family, _, _, _, where in found))[:MAX_ADDRESSES]
+    return list(dict.fromkeys(Addresses(family, where) for family, _, _, _, where in found))[:MAX_ADDRESSES]
 
 
-async def connect(addresses: List[Resolved], within_s: float) -> socket.socket:
+async def connect(addresses: List[Addresses], within_s: float) -> socket.socket:
     """A socket that is connected to one of the addresses (rule 1).  Raises the OSError of the first one if all fail."""
     stagger_s = min(STAGGER_S, within_s / 2 / max(len(addresses), 1))
     waiting: Set[asyncio.Task[socket.socket]] = set()
@@ -116,7 +116,7 @@ async def connect(addresses: List[Resolved], within_s: float) -> socket.socket:
                 task.result().close()
 
 
-async def _connect(to: Resolved) -> socket.socket:
+async def _connect(to: Addresses) -> socket.socket:
     sock = socket.socket(to.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from node.agent import addresses, links
-from node.agent.addresses import Resolved, Resolver
+from node.agent.addresses import Addresses, Resolver
 from node.agent.agent import EXIT_OK, EXIT_PORT, Agent, EventsFile
 from node.agent.links import Links
 from node.config import Config, Member
@@ -121,7 +121,7 @@ def test_a_refused_address_does_not_hold_up_the_next_one(monkeypatch: pytest.Mon
 
     async def main() -> None:
         with socket.create_server((hosts[-1], PORT)):
-            resolved = [Resolved(socket.AF_INET, (host, PORT)) for host in hosts]
+            resolved = [Addresses(socket.AF_INET, (host, PORT)) for host in hosts]
             sock = await addresses.connect(resolved, 1e6)
             assert sock.getpeername()[0] == hosts[-1]
             sock.close()
