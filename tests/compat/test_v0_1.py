@@ -11,9 +11,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -278,7 +280,25 @@ def test_a_campaigns_plan_of_0_1_is_begun_anew(tmp_path: Path) -> None:
     """Without its hosts: those are for the tests of the lab."""
     text = (V0_1 / "campaign.toml").read_text(encoding="utf-8")
     (tmp_path / "night.toml").write_text(text.replace('ensembles = ["lab:3"]', "ensembles = []"))
-    onethrone("campaign", tmp_path / "night.toml", "--for", "8s", "--quiet", "--results", tmp_path / "results", code=1)
+    words = [
+        "campaign",
+        str(tmp_path / "night.toml"),
+        "--for",
+        "10m",
+        "--quiet",
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    with subprocess.Popen([*ONETHRONE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as campaign:
+        until = time.monotonic() + 200
+        while not any(
+            '"new":[{' in file.read_text() for file in (tmp_path / "results").glob("night/2*/campaign.jsonl")
+        ):
+            assert campaign.poll() is None
+            assert time.monotonic() < until, "the planted bug is not found"
+            time.sleep(0.2)
+        campaign.send_signal(signal.SIGINT)
+        assert campaign.wait(200) == 1
     now = read(one(tmp_path / "results", "night/2*/summary.json"))
     assert now["canary"]["simulator"] == {"bug": "half-quorum", "runs": 3, "found": 3}
     assert [(group["bug"], group["setting"], group["servers"]) for group in now["groups"]] == [

@@ -284,7 +284,7 @@ def test_an_emptied_plan_of_a_run_on_hosts_is_refused(tmp_path: Path, capsys: py
     (tmp_path / "plan.toml").touch()
     assert simulate("--schedule", tmp_path, "--seeds", "0:1", "--jobs", 1, "--results", tmp_path / "results") == 254
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'plan.toml'}: [hosts] needs" in said
+    assert f"{tmp_path / 'plan.toml'}: [hosts] no hosts are given" in said
     assert "Restore" in said
 
 
