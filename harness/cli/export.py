@@ -14,12 +14,13 @@ import msgspec
 
 from checker.history import HistoryError, locate, ordered, read
 from checker.promises.base import Violation
-from harness import HarnessError, UsageError
+from harness import UsageError
 from harness.cli.options import Seconds
 from harness.export.edn import edn
 from harness.export.perfetto import perfetto
 from harness.export.shiviz import shiviz
 from harness.replay.messages import Message
+from harness.watch.terminal import OutputLost
 
 FORMATS = ("edn", "perfetto", "shiviz")
 _FOR_EVER = 1 << 62
@@ -48,19 +49,22 @@ def export(run: Path, form: str, out: Path | None, since: float | None, until: f
         lines = (
             edn(read(run)) if form == "edn" else _perfetto(run) if form == "perfetto" else _shiviz(run, since, until)
         )
+        if out is None and sys.stdout.isatty():
+            sys.stdout.writelines(lines)
+            return
         with _destination(out) as file:
             file.writelines(line.encode() for line in lines)
     except HistoryError as error:
         raise UsageError(
             str(error), remedy="The history is written by `onethrone run`; docs/history.md gives its format."
         ) from None
-    except BrokenPipeError:
-        raise  # the reader has seen enough
+    except OutputLost:
+        raise
     except OSError as error:
         if out is not None:
             why = f"the export cannot be written: {error.strerror}"
             raise UsageError(why, where=str(out), remedy="Choose another place with --out.") from None
-        raise HarnessError(f"standard output: the export cannot be written: {error.strerror}") from None
+        raise OutputLost(sys.stdout, "standard output", error) from None
 
 
 def _perfetto(run: Path) -> Iterator[str]:
