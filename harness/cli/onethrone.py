@@ -20,7 +20,7 @@ from harness import HarnessError, UsageError
 from harness.cli.completion import VARIABLE, teach
 from harness.results import exits
 from harness.results.exits import HARNESS_FAILED, VALID, WRONG_INPUT
-from harness.watch.terminal import OutputLost, Shown
+from harness.watch.terminal import EscapingStream, OutputLost
 
 
 class _CommandEntry(NamedTuple):
@@ -144,8 +144,8 @@ def onethrone() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error is one clear line, never a traceback."""
     stdout, stderr = sys.stdout, sys.stderr
-    sys.stdout = stdout and cast(TextIO, Shown(stdout, "standard output"))
-    sys.stderr = stderr and cast(TextIO, Shown(stderr, "standard error"))
+    sys.stdout = stdout and cast(TextIO, EscapingStream(stdout, "standard output"))
+    sys.stderr = stderr and cast(TextIO, EscapingStream(stderr, "standard error"))
     try:
         code = _exit_code(arguments)
     finally:

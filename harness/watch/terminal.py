@@ -3,7 +3,7 @@
 Text of hosts and files may hold what a terminal obeys: escape sequences, new titles, marks that turn the direction of
 writing.  The rules:
 
-1.  `Shown` takes the place of both streams for as long as a command runs, so nothing that is printed passes it by: it
+1.  `EscapingStream` takes the place of both streams for as long as a command runs, so nothing that is printed passes it by: it
     writes such characters as `\\u001b`, which is also how JSON has them.  What draws on the terminal itself, and sends
     escape sequences of its own, writes to `plain(stream)`, and escapes what it quotes with `printable`.
 2.  A stream that cannot be written to raises `OutputLost`, which says so by the stream's name.  It carries no `errno`:
@@ -44,7 +44,7 @@ class OutputLost(OSError):
         """Whoever read it has enough, as in `onethrone check | head`."""
 
 
-class Shown:
+class EscapingStream:
     """A text stream that writes `printable` text to the stream that it stands for."""
 
     encoding = "utf-8"
@@ -80,4 +80,4 @@ class Shown:
 
 def plain(stream: TextIO) -> TextIO:
     """The stream itself, for what draws."""
-    return stream.plain if isinstance(stream, Shown) else stream
+    return stream.plain if isinstance(stream, EscapingStream) else stream
