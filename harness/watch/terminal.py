@@ -3,9 +3,9 @@
 Text of hosts and files may hold what a terminal obeys: escape sequences, new titles, marks that turn the direction of
 writing.  The rules:
 
-1.  `EscapingStream` takes the place of both streams for as long as a command runs, so nothing that is printed passes it by: it
-    writes such characters as `\\u001b`, which is also how JSON has them.  What draws on the terminal itself, and sends
-    escape sequences of its own, writes to `plain(stream)`, and escapes what it quotes with `printable`.
+1.  `EscapingStream` takes the place of both streams for as long as a command runs, so nothing that is printed passes it
+    by: it writes such characters as `\\u001b`, which is also how JSON has them.  What draws on the terminal itself, and
+    sends escape sequences of its own, writes to `plain(stream)`, and escapes what it quotes with `printable`.
 2.  A stream that cannot be written to raises `OutputLost`, which says so by the stream's name.  It carries no `errno`:
     a reader that went away must not be mixed up with a pipe that broke anywhere else in the program.
 
