@@ -30,6 +30,8 @@ How a storm is drawn is in `nemesis.storm`.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +42,9 @@ from nemesis.faults import KINDS, Fault, FaultError, check
 
 SCHEMA = 2
 _NAMES_OF_SCHEMA_1 = {"core_at_s": "majority_at_s", "all_at_s": "everyone_at_s"}
+
+BYTES_MAX = 16 << 20
+"""Maximum size of a file.  A thousand faults take 150 kB."""
 
 SEED_MAX = 2**31 - 1
 """Maximum of every seed: a run's, a plan's, a simulation's."""
@@ -121,9 +126,15 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Schedule:
     """The schedule of a file.  Raises ScheduleError."""
     try:
-        text = path.read_bytes()
+        # A pipe is not waited for: it may never begin, or never end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ScheduleError(f"{path}: not a file, so not a schedule")
+            text = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise ScheduleError(f"{path}: {error.strerror}") from None
+    if len(text) > BYTES_MAX:
+        raise ScheduleError(f"{path}: larger than {BYTES_MAX >> 20} MB, so not a schedule")
     return parse(text, str(path))
 
 

@@ -40,6 +40,7 @@ from typing import Any
 import msgspec
 
 from harness import UsageError
+from harness.results import files
 
 FILE = "campaign.jsonl"
 REMEDY = "It was changed or damaged: put it back from a copy, or begin a new campaign; the runs that are there stay."
@@ -122,7 +123,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
     """The entries of a journal, as a stream; a cut last line is left out.  Raises UsageError."""
     path = folder / FILE
     try:
-        file = path.open("rb")
+        file = files.open_file(path, buffering=-1)
     except OSError as error:
         raise UsageError(f"{path}: this is no campaign: {error.strerror}") from None
     with file:

@@ -12,14 +12,16 @@ from typing import IO
 import click
 import msgspec
 
-from checker.history import HistoryError, locate, ordered, read
+from checker.history import History, HistoryError, Op, locate, ordered, read
 from checker.promises.base import Violation
-from harness import HarnessError, UsageError
+from harness import UsageError
 from harness.cli.options import Seconds
 from harness.export.edn import edn
 from harness.export.perfetto import perfetto
 from harness.export.shiviz import shiviz
 from harness.replay.messages import Message
+from harness.results import files
+from harness.watch.terminal import OutputLost
 
 FORMATS = ("edn", "perfetto", "shiviz")
 _FOR_EVER = 1 << 62
@@ -45,22 +47,26 @@ def export(run: Path, form: str, out: Path | None, since: float | None, until: f
     if form != "shiviz" and (since is not None or until is not None):
         raise UsageError("--since and --until are for shiviz, which draws every event below the one before it")
     try:
-        lines = (
-            edn(read(run)) if form == "edn" else _perfetto(run) if form == "perfetto" else _shiviz(run, since, until)
-        )
+        if form == "edn":
+            lines = edn(_ops(read(run)))
+        else:
+            lines = _perfetto(run) if form == "perfetto" else _shiviz(run, since, until)
+        if out is None and sys.stdout.isatty():
+            sys.stdout.writelines(lines)
+            return
         with _destination(out) as file:
             file.writelines(line.encode() for line in lines)
     except HistoryError as error:
         raise UsageError(
             str(error), remedy="The history is written by `onethrone run`; docs/history.md gives its format."
         ) from None
-    except BrokenPipeError:
-        raise  # the reader has seen enough
+    except OutputLost:
+        raise
     except OSError as error:
         if out is not None:
             why = f"the export cannot be written: {error.strerror}"
             raise UsageError(why, where=str(out), remedy="Choose another place with --out.") from None
-        raise HarnessError(f"standard output: the export cannot be written: {error.strerror}") from None
+        raise OutputLost(sys.stdout, "standard output", error) from None
 
 
 def _perfetto(run: Path) -> Iterator[str]:
@@ -73,7 +79,16 @@ def _perfetto(run: Path) -> Iterator[str]:
         _say(exchanged.notes)
     except UsageError as error:
         _say([f"without messages: {error.what}"])
-    return perfetto(read(history), messages, _violations(history.parent))
+    return perfetto(_ops(read(history)), messages, _violations(history.parent))
+
+
+def _ops(history: History) -> Iterator[Op]:
+    """The ops, one at least: a file without any was not written by a run."""
+    op = None
+    for op in history:
+        yield op
+    if op is None:
+        raise HistoryError(history.path, None, "there is no op in it")
 
 
 def _shiviz(run: Path, since: float | None, until: float | None) -> Iterator[str]:
@@ -86,14 +101,14 @@ def _shiviz(run: Path, since: float | None, until: float | None) -> Iterator[str
     history = locate(run)
     exchanged = exchange(history.parent)
     _say(exchanged.notes)
-    states = (op for op in ordered(read(history)) if op.f == "state")
+    states = (op for op in ordered(_ops(read(history))) if op.f == "state")
     return shiviz(exchanged, states, since_ns, until_ns)
 
 
 def _violations(folder: Path) -> list[Violation]:
     """What the verdict beside the history says was broken; nothing where there is no verdict."""
     try:
-        judged = msgspec.json.decode((folder / "results.json").read_bytes(), type=_Judged)
+        judged = msgspec.json.decode(files.read(folder / "results.json"), type=_Judged)
     except FileNotFoundError:
         return []
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:

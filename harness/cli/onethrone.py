@@ -5,11 +5,13 @@ Sub-commands are imported when they are called: `--help` must not wait for param
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import os
 import sys
 import traceback
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,6 +20,7 @@ from harness import HarnessError, UsageError
 from harness.cli.completion import VARIABLE, teach
 from harness.results import exits
 from harness.results.exits import HARNESS_FAILED, VALID, WRONG_INPUT
+from harness.watch.terminal import EscapingStream, OutputLost
 
 
 class _CommandEntry(NamedTuple):
@@ -76,6 +79,13 @@ class _Commands(click.Group):
             teach(command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click takes any broken pipe for a reader that went away, and says nothing.  `OutputLost` is such a reader.
+            raise HarnessError(f"a pipe to a process of ours broke, so it died or could not start: {error}") from error
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Our own commands come from the table: to complete a name, none of them is imported."""
         names = [CompletionItem(name, help=about) for name, _, _, about in _ENTRIES]
@@ -133,40 +143,55 @@ def onethrone() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code; an error is one clear line, never a traceback."""
-    sys.exit(_exit_code(arguments))
+    stdout, stderr = sys.stdout, sys.stderr
+    sys.stdout = stdout and cast(TextIO, EscapingStream(stdout, "standard output"))
+    sys.stderr = stderr and cast(TextIO, EscapingStream(stderr, "standard error"))
+    try:
+        code = _exit_code(arguments)
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+    sys.exit(code)
 
 
-def _exit_code(arguments: list[str] | None) -> int:  # noqa: PLR0911 - an exit code for each way to end
-    stdout = sys.stdout
+def _exit_code(arguments: list[str] | None) -> int:
     try:
         result: Any = onethrone.main(args=arguments, prog_name="onethrone", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return WRONG_INPUT
-    except UsageError as error:
-        print(f"onethrone: {error}", file=sys.stderr)
-        return WRONG_INPUT
-    except HarnessError as error:
-        print(f"onethrone: {error}", file=sys.stderr)
-        return HARNESS_FAILED
-    except (KeyboardInterrupt, click.Abort):
-        print("onethrone: interrupted", file=sys.stderr)
-        return HARNESS_FAILED
-    except SystemExit:
-        if sys.stdout is not stdout:  # click put another in its place, since nobody reads it, and ends with a 1
-            return HARNESS_FAILED
-        raise
-    except BrokenPipeError:
-        # Whoever read our output has gone (`onethrone check | head`); Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return HARNESS_FAILED
-    except Exception as error:  # noqa: BLE001 - the last resort: a defect of ours must not look like a verdict
-        print(f"onethrone: the harness failed: {type(error).__name__}: {error}", file=sys.stderr)
-        if os.environ.get("ONETHRONE_DEBUG"):
-            traceback.print_exc()
-        else:
-            print("onethrone: ONETHRONE_DEBUG=1 shows where", file=sys.stderr)
-        return HARNESS_FAILED
+    except BaseException as error:  # noqa: BLE001 - the last resort: a defect of ours must not look like a verdict
+        return _failed(error, "--json" in (sys.argv[1:] if arguments is None else arguments))
     return result if isinstance(result, int) else VALID
+
+
+def _failed(error: BaseException, as_json: bool) -> int:
+    """Say why a command ended without a result, and give its exit code."""
+    code, text = _explained(error)
+    with contextlib.suppress(OutputLost):  # the exit code is then all that is left to say it
+        if isinstance(error, click.ClickException):
+            error.show()
+        elif text:
+            print(f"onethrone: {text}", file=sys.stderr, flush=True)
+        if as_json and isinstance(error, UsageError | HarnessError | click.ClickException):
+            print(json.dumps({"error": text}), flush=True)
+    if isinstance(error, OutputLost):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), error.stream.fileno())  # or Python complains again at its exit
+    return code
+
+
+def _explained(error: BaseException) -> tuple[int, str]:
+    """The exit code, and what to say ("" for nothing)."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else HARNESS_FAILED, ""
+    if isinstance(error, OutputLost):
+        return HARNESS_FAILED, "" if error.reader_gone else str(error)
+    if isinstance(error, click.ClickException):
+        return WRONG_INPUT, error.format_message()
+    if isinstance(error, UsageError | HarnessError):
+        return WRONG_INPUT if isinstance(error, UsageError) else HARNESS_FAILED, str(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return HARNESS_FAILED, "interrupted"
+    where = "".join(traceback.format_exception(error)) if os.environ.get("ONETHRONE_DEBUG") else _HOW_TO_SEE_WHERE
+    return HARNESS_FAILED, f"the harness failed: {type(error).__name__}: {error}\n{where}"
+
+
+_HOW_TO_SEE_WHERE = "onethrone: ONETHRONE_DEBUG=1 shows where"

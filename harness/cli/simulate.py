@@ -25,6 +25,7 @@ from harness.simulator.simulated_run import SimulatedRun
 from harness.simulator.source_run import Given
 from harness.simulator.source_run import given as given_by
 from harness.simulator.sweep import LISTED_MAX, Sweep, SweepSpec, SweepTally, wilson
+from harness.watch.terminal import plain
 from nemesis.schedule import SEED_MAX, ScheduleError
 from node import bugs
 
@@ -414,7 +415,9 @@ class _Watch:
             BarColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
-            console=Console(stderr=True),
+            console=Console(file=plain(sys.stderr)),
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task = self._bar.add_task("seeds", total=total, figures="")
         self._bar.start()

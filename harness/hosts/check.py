@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from harness import HostError, UsageError
 from harness.hosts.ssh.connection import SESSIONS_MAX
 from harness.hosts.ssh.remote import Remote
+from harness.results import files
 from nemesis.faults import KINDS
 from nemesis.injector import abilities as probe
 
@@ -207,7 +208,7 @@ def render(reports: Sequence[HostReport], *, all_findings: bool = False) -> str:
 def names_in(ssh_config: Path) -> list[str]:
     """The hosts that a config names outright, without patterns."""
     try:
-        text = ssh_config.read_text()
+        text = files.read(ssh_config, files.PLAN_BYTES_MAX).decode()
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(ssh_config)) from None
     except UnicodeDecodeError as error:

@@ -26,6 +26,7 @@ import tomli_w
 
 from harness import UsageError
 from harness.plan import durations
+from harness.results import files
 from harness.systems import registry
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -38,7 +39,7 @@ SHOWN_MAX = 40
 def read(path: Path, remedy: str = "") -> dict[str, Any]:
     """The document in a file; `remedy` says what to do where there is none.  Raises UsageError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(files.read(path, files.PLAN_BYTES_MAX).decode())
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such plan", remedy=remedy) from None
     except OSError as error:

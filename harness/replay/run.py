@@ -21,6 +21,7 @@ from checker.verdict import Verdict, check, conclude
 from harness import UsageError
 from harness.hosts import archive
 from harness.replay.server import JOURNAL, Difference, Records, Replayed, replay_host
+from harness.results import files
 from node import bugs
 from node.agent import agent
 
@@ -193,15 +194,20 @@ def _events(path: Path) -> list[Any] | None:
     if not path.exists():
         return None
     states = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
-        try:
-            told = json.loads(line)
-            if told["f"] == "state":
-                states.append(told["value"])
-        except (ValueError, KeyError, TypeError) as error:
-            if not line.endswith(b"\n"):
-                break  # cut by a crash
-            raise UsageError(f"{path}:{number}: not an event: {error}") from None
+    try:
+        file = files.open_file(path, buffering=-1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                told = json.loads(line)
+                if told["f"] == "state":
+                    states.append(told["value"])
+            except (ValueError, KeyError, TypeError) as error:
+                if not line.endswith(b"\n"):
+                    break  # cut by a crash
+                raise UsageError(f"{path}:{number}: not an event: {error}") from None
     return states
 
 

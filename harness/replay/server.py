@@ -26,6 +26,7 @@ from typing import Any
 
 from checker.history import Op
 from harness import UsageError
+from harness.results import files
 from node.agent import journal
 from node.agent.journal import Entry, JournalError, JournalStep, Start, digest
 from node.protocol import describe
@@ -118,11 +119,15 @@ class _Entries(Iterator[Entry]):
 
     def __init__(self, path: Path, note: Callable[[str], None]) -> None:
         self._path = path
-        self._read = journal.read(str(path), note)
+        self._read = self._entries(note)
         self._next: Entry | None = None
         self._error: JournalError | None = None
         self.line = 0
         self._advance()
+
+    def _entries(self, note: Callable[[str], None]) -> Iterator[Entry]:
+        files.open_file(self._path).close()  # what reads a journal would wait for a pipe
+        yield from journal.read(str(self._path), note)
 
     def _advance(self) -> None:
         try:

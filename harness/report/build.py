@@ -24,6 +24,7 @@ from harness.report.faults import FaultRow, Faults
 from harness.report.hearing import hearing
 from harness.report.lanes import US, Lane, Reign, empty_throne
 from harness.report.ops import Lines
+from harness.results import files
 
 CONTEXT_OPS = 12
 """So many ops before and after each proof are in the page at least."""
@@ -169,8 +170,8 @@ def _story(folder: Path | None) -> str:
     """What the run's folder tells in `story.txt`: a shrunk run has one."""
     try:
         if folder is not None:
-            with (folder / "story.txt").open(encoding="utf-8", errors="replace") as file:
-                return visible(file.read(STORY_MAX)).strip()
+            with files.open_file(folder / "story.txt") as file:
+                return visible(file.read(STORY_MAX).decode(errors="replace")).strip()
     except OSError:
         pass
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from checker.verdict import Verdict
@@ -19,5 +20,10 @@ def text(verdict: Verdict) -> str:
 
 
 def write(verdict: Verdict, file: Path) -> None:
-    """Raises OSError."""
-    file.write_text(text(verdict), encoding="utf-8")
+    """Write the whole file or none of it.  Raises OSError."""
+    half = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        half.write_text(text(verdict), encoding="utf-8")
+        os.replace(half, file)
+    finally:
+        half.unlink(missing_ok=True)

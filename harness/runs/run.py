@@ -7,8 +7,8 @@ The order of things:
     history begun with the op `run`     ->  injectors up, servers started, a first leader seen
     calm, storm, act one, act two       ->  the conductor, while the workload writes and reads
     final reads, servers stopped        ->  everything that hosts reported counted against what arrived
-    logs and journals fetched           ->  hosts left as they were found
-    history closed with the op `end`    ->  checked, results.json, report.html
+    history closed with the op `end`    ->  logs and journals fetched, hosts left as they were found
+    history checked                     ->  results.json, report.html
 
 The rules:
 
@@ -58,6 +58,8 @@ from nemesis.schedule import Schedule, ScheduleError
 
 LOG = logging.getLogger("onethrone.run")
 
+MAKE_ROOM = "Make room there, or keep results elsewhere with --results."
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -102,23 +104,30 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> RunOutcome:
     failure = ""
     with _interruptible() as from_now_on:
         folder = folders.create(results, plan.name)
-        with LogFile(folder.log):
+        try:
+            log = LogFile(folder.log)
+        except OSError as error:
+            folder.discard()
+            raise HarnessError(_no_room(folder, error), remedy=MAKE_ROOM) from None
+        with log:
             try:
                 from_now_on()
                 folder.plan.write_text(plan.to_toml(), encoding="utf-8")
                 progress.say(f"this run is kept in {folder.path}")
                 with screen.view(folder.history, folder.schedule, progress):
                     _HostsRun(plan, folder, progress).carry_out(given)
-            except (HarnessError, KeyboardInterrupt) as error:
-                if not folder.history.exists():
-                    if isinstance(error, KeyboardInterrupt):
+            except (HarnessError, OSError, KeyboardInterrupt) as error:
+                if not _begun(folder):
+                    if not isinstance(error, HarnessError):
                         folder.discard()
+                    if isinstance(error, OSError):
+                        raise HarnessError(_no_room(folder, error), remedy=MAKE_ROOM) from None
                     raise
-                failure = str(error) or "interrupted"
+                failure = _no_room(folder, error) if isinstance(error, OSError) else str(error) or "interrupted"
                 LOG.exception("the run ended before its time")
                 progress.say(f"the run ended before its time: {failure}")
             except UsageError:
-                if not folder.history.exists():
+                if not _begun(folder):
                     folder.discard()
                 raise
             finally:
@@ -139,6 +148,15 @@ def judge(folder: RunFolder, progress: Progress, failure: str = "") -> RunOutcom
             remedy=f"Make room there; `onethrone report {folder.path}` writes the report then.",
         ) from None
     return RunOutcome(verdict, folder, failure)
+
+
+def _begun(folder: RunFolder) -> bool:
+    """Whether there is something to judge."""
+    return folder.history.exists() and folder.history.stat().st_size > 0
+
+
+def _no_room(folder: RunFolder, error: OSError) -> str:
+    return f"{error.filename or folder.path}: cannot be used: {error.strerror or error}"
 
 
 class _HostsRun:
@@ -250,13 +268,15 @@ class _HostsRun:
         self.progress.say(f"{epochs} had an established leader")
         fleet.stop_servers(max(5.0, deadline - time.monotonic()))
         streams = fleet.drain(max(5.0, deadline - time.monotonic()))
-        fleet.collect({name: self.folder.host(name) for name in self.names}, max(5.0, deadline - time.monotonic()))
-        record.note(
-            "controller",
-            "info",
-            "end",
-            {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {}),
-        )
+        # Before logs are fetched, which may fill the disk.
+        ended = {"complete": not reason, "streams": streams} | ({"reason": reason} if reason else {})
+        record.note("controller", "info", "end", ended)
+        try:
+            own = {name: self.folder.host(name) for name in self.names}
+        except OSError as error:
+            self.progress.say(f"logs and journals are not fetched: {_no_room(self.folder, error)}")
+        else:
+            fleet.collect(own, max(5.0, deadline - time.monotonic()))
 
     def read_back(self, workload: Workload, reason: str) -> None:
         """The end of the clients: final reads, unless the run failed."""

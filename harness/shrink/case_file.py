@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from harness import UsageError
+from harness.results import files
 from harness.simulator.knobs import Knobs
 from harness.simulator.run import simulate
 from harness.simulator.simulated_run import SimulatedRun, SimulatorSettings
@@ -89,6 +90,6 @@ _NO_FAULTS = msgspec.to_builtins(Schedule(0, 1, 0.0, 0.0, 0.0, 0.0, ()))
 def load(path: Path) -> Kept:
     """Raises UsageError."""
     try:
-        return parse(path.read_bytes(), str(path))
+        return parse(files.read(path), str(path))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from harness import UsageError
+from harness.results import files
 from harness.simulator.knobs import Knobs
 from harness.simulator.simulated_run import SimulatorSettings
 from nemesis.schedule import SEED_MAX, SERVERS_MAX, SERVERS_MIN
@@ -30,10 +31,12 @@ class Inputs(msgspec.Struct, frozen=True):
         """Those of a run's folder; None where it is not a simulated run's."""
         file = folder / INPUTS
         try:
-            inputs = msgspec.json.decode(file.read_bytes(), type=Inputs)
+            inputs = msgspec.json.decode(files.read(file), type=Inputs)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+        except msgspec.DecodeError as error:
             raise UsageError(f"{file}: {error}") from None
         for field, (least, most) in _BOUNDS.items():
             number = attrgetter(field)(inputs)

@@ -13,6 +13,7 @@ import msgspec
 
 from checker import names
 from harness import UsageError
+from harness.results import files
 from harness.simulator import ensembles
 from harness.simulator.inputs import Inputs
 from harness.simulator.knobs import Knobs
@@ -88,7 +89,7 @@ def _of_plan(path: Path, schedule: Schedule) -> Given:
 def broken_in(path: Path) -> tuple[str, ...] | None:
     """The promises that a run's verdict says were broken; None where there is no verdict."""
     try:
-        results = json.loads(path.read_bytes())["results"]
+        results = json.loads(files.read(path))["results"]
         broken = {name: result for name, result in results.items() if result.get("judged", True)}
         broken = {name: result for name, result in broken.items() if result.get("valid") is False}
         first = {name: min(v["time"] for v in result["violations"]) for name, result in broken.items()}

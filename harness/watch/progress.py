@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from harness.watch.terminal import plain, printable
+
 LOG = logging.getLogger("onethrone")
 
 
@@ -28,8 +30,8 @@ class Progress:
 
     @property
     def terminal(self) -> TextIO | None:
-        """Where lines are said; None when they are not."""
-        return None if self._quiet else sys.stderr
+        """Where lines are said and a view may be drawn; None when nothing is said."""
+        return None if self._quiet else plain(sys.stderr)
 
     def divert(self, to: Callable[[str], object] | None) -> None:
         """Hand each line to `to` instead of printing it, until this is called with None; `to` returns at once."""
@@ -55,11 +57,6 @@ class Progress:
         """Print a line as it is.  A terminal that has gone is no reason to end a run: the log has it."""
         with contextlib.suppress(OSError):
             print(line, file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """`text` without what a terminal would obey: it may come from a host."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 class _Handler(logging.FileHandler):

@@ -33,8 +33,9 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.watch.follow import Follower
-from harness.watch.progress import Progress, printable
+from harness.watch.progress import Progress
 from harness.watch.scene import PHASES, FaultSeen, Scene, SceneServer
+from harness.watch.terminal import printable
 from nemesis.schedule import ScheduleError, load
 
 LOG = logging.getLogger("onethrone.screen")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import UsageError
+from harness.results import files
 
 _SSH_G_DEADLINE_S = 20.0
 
@@ -84,7 +85,7 @@ def _ask_paramiko(name: str, ssh_config: Path | None) -> dict[str, list[str]]:
     from paramiko import ConfigParseError, SSHConfig
 
     path = ssh_config or Path.home() / ".ssh" / "config"
-    text = path.read_text() if path.is_file() else ""
+    text = files.read(path, files.PLAN_BYTES_MAX).decode() if path.is_file() else ""
     if re.search(r"^\s*include\b", text, re.IGNORECASE | re.MULTILINE):
         raise UsageError(
             "the config has an Include, which only the `ssh` program can follow",

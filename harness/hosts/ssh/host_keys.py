@@ -13,6 +13,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from harness import HostError
 from harness.hosts.ssh.config import Endpoint
+from harness.results import files
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def known_keys(endpoint: Endpoint) -> KnownKeys:
     known = KnownKeys([], [])
     for path in endpoint.known_hosts:
         try:
-            lines = path.read_text(errors="replace").splitlines()
+            lines = files.read(path).decode(errors="replace").splitlines()
         except OSError:
             continue
         for line in lines:
