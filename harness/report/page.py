@@ -95,7 +95,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(clock=clock, lasting=lasting, short=short)
+    environment.filters.update(clock=clock, lasting=lasting, short=short, headline=headline)
     return environment.from_string(_read("page.html"))
 
 
@@ -116,6 +116,17 @@ def _read(*path: str) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def headline(sentence: str) -> tuple[str, str]:
+    """A verdict's sentence in two: the fact in large type, and the details that follow it.
+
+    >>> headline("Invalid: epochs broken; first at 2.000 s: n1's accepted epoch fell from 2 to 1.")
+    ('Invalid: epochs broken', "; first at 2.000 s: n1's accepted epoch fell from 2 to 1.")
+    """
+    ends = [at for at in (sentence.find("; "), sentence.find(", every ")) if at > 0]
+    at = min(ends, default=len(sentence))
+    return sentence[:at], sentence[at:]
 
 
 # ---- how times are written -----------------------------------------------------------------------------------------

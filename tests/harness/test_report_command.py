@@ -14,7 +14,7 @@ import pytest
 
 from checker.verdict import check
 from harness.report import write_report
-from harness.report.page import STYLES, scripts
+from harness.report.page import STYLES, headline, scripts
 from harness.results import version
 from harness.simulator.run import simulate
 from harness.simulator.simulated_run import SimulatorSettings
@@ -46,7 +46,7 @@ def test_a_runs_folder_gets_its_report_and_the_command_that_runs_its_schedule_ag
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{run}/report.html\n", "")
     page = (run / "report.html").read_text()
     assert f"onethrone run --schedule &#39;{run}&#39;" in page
-    assert check(run).summary in page
+    assert all(part in page for part in headline(check(run).summary))
 
 
 def test_a_bare_history_gets_its_report_beside_it(tmp_path: Path) -> None:
@@ -118,3 +118,17 @@ def test_a_report_says_what_was_tested_when_where_and_by_which_version(tmp_path:
     fine.mkdir()
     simulate(1, settings=SimulatorSettings(duration_s=31.0), keep=fine)
     assert "planted bug" not in (fine / "report.html").read_text(encoding="utf-8").partition("<main>")[0]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "large"),
+    [
+        ("Invalid: epochs (2 times) broken; first at 2.0 s: n1's epoch fell.", "Invalid: epochs (2 times) broken"),
+        ("Valid: 9 epochs had one leader each, every majority had one.", "Valid: 9 epochs had one leader each"),
+        ("Unknown: no fault was verified.", "Unknown: no fault was verified."),
+    ],
+)  # fmt: skip
+def test_the_headline_states_the_fact_and_the_details_follow_in_small_type(sentence: str, large: str) -> None:
+    head, rest = headline(sentence)
+    assert head == large
+    assert head + rest == sentence
