@@ -106,11 +106,13 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         refused = []
         for kind in dict.fromkeys(fault.kind for fault in self.faults):
             needs = KINDS[kind].needs
+            hosts: dict[str, list[str]] = {}
             for host, able in abilities.items():
                 reason = able.get(needs, f"its injector knows nothing of {needs}") if needs else ""
                 if reason:
-                    ids = ", ".join(fault.id for fault in self.faults if fault.kind == kind)
-                    refused.append(f"{host} cannot do {kind} ({ids}): {reason}")
+                    hosts.setdefault(reason, []).append(host)
+            ids = ", ".join(fault.id for fault in self.faults if fault.kind == kind)
+            refused += [f"{', '.join(named)} cannot do {kind} ({ids}): {reason}" for reason, named in hosts.items()]
         return refused
 
     def to_json(self) -> str:

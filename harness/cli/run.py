@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ import msgspec
 from harness import UsageError
 from harness.cli.durations import Duration
 from harness.hosts.provision import registry as provisioners
+from harness.hosts.provision.base import HostSpec
 from harness.plan import checks
 from harness.plan import schema as plans
 from harness.plan.hosts import on_hosts
@@ -40,9 +42,13 @@ from nemesis.schedule import SEED_MAX
     "--schedule",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Repeat this schedule, or the one in this run's folder.",
+    help="Repeat this schedule; of a run's folder its plan as well, on --hosts if they are given.",
 )
-@click.option("--kinds", metavar="A,B", help="Draw only these kinds of fault. Default: all that the hosts can do.")
+@click.option(
+    "--kinds",
+    metavar="A,B",
+    help="Inject only these kinds of fault, also of a given --schedule. Default: all that the hosts can do.",
+)
 @click.option(
     "--results", type=click.Path(path_type=Path), default=Path("results"), help="The folder that holds all runs."
 )
@@ -53,7 +59,11 @@ from nemesis.schedule import SEED_MAX
     help="The system under test: an installed one, or your own plug-in. Default: the plan's, or onethrone.",
     shell_complete=lambda ctx, param, incomplete: [name for name in registry.names() if name.startswith(incomplete)],
 )
-@click.option("--bug", help="Plant this bug in every server, to test the harness itself.")
+@click.option(
+    "--bug",
+    metavar="NAME|none",
+    help="Plant this bug in every server, to test the harness itself. none: leave out the bug of the plan.",
+)
 @click.option(
     "--lease",
     metavar="30s",
@@ -85,14 +95,13 @@ def run(
       onethrone run -F ssh_config --hosts n1,n2,n3
       onethrone run --plan results/latest/plan.toml
       onethrone run --schedule results/latest
+      onethrone run --schedule results/latest --hosts lab:5 --kinds kill,pause
     """
     from harness.runs.run import carry_out
     from harness.watch.progress import Progress
 
     schedule = folders.meant(schedule) if schedule is not None else None  # `latest` may move while we read
-    plan = plans.load(plan_path) if plan_path else _plan_beside(schedule) if schedule and not hosts else plans.Plan()
-    if hosts:
-        plan = plan.replace(hosts=on_hosts(plan.hosts, provisioners.parse(hosts)))
+    plan, said = _source(plan_path, schedule, hosts)
     if ssh_config:
         if not ssh_config.is_file():
             raise UsageError(f"--ssh-config {ssh_config}: there is no such file (or it is a folder)")
@@ -103,21 +112,25 @@ def run(
         plan = plan.replace(seed=seed)
     elif plan_path is None and schedule is None:
         plan = plan.replace(seed=random.SystemRandom().randint(0, SEED_MAX))
-    nemesis: dict[str, object] = {}
-    if schedule is not None:
-        nemesis["schedule"] = str(_schedule_file(schedule).resolve())
-    if kinds is not None:
-        nemesis["kinds"] = tuple(kind.strip() for kind in kinds.split(","))
-    if lease is not None:
-        nemesis["lease_s"] = lease
-    plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **nemesis))
+    nemesis = {
+        "schedule": None if schedule is None else str(_schedule_file(schedule).resolve()),
+        "kinds": None if kinds is None else tuple(kind.strip() for kind in kinds.split(",")),
+        "lease_s": lease,
+    }
+    given = {key: value for key, value in nemesis.items() if value is not None}
+    plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **given))
     if bug is not None:
-        plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug=bug))
+        plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug="" if bug == "none" else bug))
     plan = _of_system(plan, system or plan.system)
     plan = plan.replace(name=_name(name) or plan.name or plans.system_of(plan).profile().name)
     checks.check(plan, plan_path or "onethrone run")
 
-    outcome = carry_out(plan, results, Progress(quiet=quiet))
+    if plan.ensemble.bug:
+        said.append(f"the bug {plan.ensemble.bug} is planted in every server; --bug none leaves it out")
+    progress = Progress(quiet=quiet)
+    for line in said:
+        progress.say(line)
+    outcome = carry_out(plan, results, progress)
     if as_json:
         click.echo(json.dumps(outcome.to_json()))
     else:
@@ -125,6 +138,24 @@ def run(
     # A promise that was seen broken stays broken; any other verdict on half a run is not what was asked for.
     failed = outcome.failure and outcome.valid is not False
     return exits.HARNESS_FAILED if failed else exits.of(outcome.valid)
+
+
+def _source(plan_path: Path | None, schedule: Path | None, hosts: str | None) -> tuple[plans.Plan, list[str]]:
+    """The plan that the options change: the one that is given, or that of the schedule's run; and what to say of it."""
+    beside = None if plan_path or schedule is None else _plan_beside(schedule, needed=not hosts)
+    source = plan_path or beside
+    plan = plans.load(source) if source else plans.Plan()
+    if not hosts:
+        return plan, []
+    said = []
+    plan, left_out = _moved(plan, provisioners.parse(hosts))
+    if beside is not None:
+        if (beside.parent / "simulated.json").exists():
+            plan = plan.replace(name="")  # of the folder of simulated runs
+        said.append(f"the plan is {beside}, with the hosts {hosts}")
+    if left_out:
+        said.append(f"the plan's {left_out} left out: there are {len(plans.host_names(plan))} hosts")
+    return plan, said
 
 
 def _of_system(plan: plans.Plan, system: str) -> plans.Plan:
@@ -149,8 +180,35 @@ def _schedule_file(path: Path) -> Path:
     return file
 
 
-def _plan_beside(schedule: Path) -> plans.Plan:
+def _plan_beside(schedule: Path, needed: bool) -> Path | None:
+    """The plan of the run whose schedule it is."""
     beside = _schedule_file(schedule).parent / "plan.toml"
-    if not beside.is_file():
+    if beside.is_file():
+        return beside
+    if needed:
         raise UsageError(f"--schedule {schedule}: there is no plan beside it that says on which hosts; give --hosts")
-    return plans.load(beside)
+    return None
+
+
+def _moved(plan: plans.Plan, spec: HostSpec) -> tuple[plans.Plan, str]:
+    """The plan on other hosts: the first takes the place of the first, and so on; and who has no place among them."""
+    try:
+        places = dict(zip(plans.host_names(plan), spec.names, strict=False))
+        without = [name for name in plans.host_names(plan) if name not in places]
+    except UsageError:  # it names no hosts
+        places, without = {}, []
+
+    def moved(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(places.get(name, name) for name in names if name not in without)
+
+    who = plan.ensemble
+    ensemble = msgspec.structs.replace(
+        who,
+        observers=moved(who.observers),
+        groups=tuple(group for group in map(moved, who.groups) if group),
+        weights={places.get(name, name): weight for name, weight in who.weights.items() if name not in without},
+    )
+    named = [*who.observers, *(name for group in who.groups for name in group), *who.weights]
+    left_out = [name for name in without if name in named]
+    words = f"{', '.join(left_out)} {'is' if len(left_out) == 1 else 'are'}" if left_out else ""
+    return plan.replace(hosts=on_hosts(plan.hosts, spec), ensemble=ensemble), words

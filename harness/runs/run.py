@@ -32,6 +32,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import msgspec
+
 from checker.promises.base import Valid
 from checker.verdict import Verdict, check
 from harness import HarnessError, UsageError
@@ -98,7 +100,9 @@ def carry_out(plan: Plan, results: Path, progress: Progress) -> RunOutcome:
     is left then, nor of a run that was interrupted before its history began.  A harness that fails once it has is no
     error here: the outcome says so in `failure`, beside the verdict on what there is.
     """
-    given = given_schedule(plan)
+    given, left_out = given_schedule(plan)
+    if left_out:
+        progress.say(f"left out of the schedule, as only {', '.join(plan.nemesis.kinds)} are asked for: {left_out}")
     if given is None:  # whatever the hosts will be able to do, its times are the same
         draw(plan, system_of(plan), {kind.needs for kind in KINDS.values()})
     failure = ""
@@ -203,7 +207,9 @@ class _HostsRun:
         senseless = {kind: why for name in self.names for kind, why in system.cannot(name).items() if kind in kinds}
         refusals = [f"{kind}: {why}" for kind, why in senseless.items()] or schedule.refusals(hosts.abilities)
         if refusals:
-            raise UsageError("; ".join(refusals), where="schedule", remedy="Leave these kinds out with --kinds.")
+            left = [kind for kind in _kinds_of(schedule) if kind not in senseless and _possible(kind, hosts)]
+            remedy = f"Leave these kinds out: --kinds {','.join(left)}" if left else "These hosts can do none of it."
+            raise UsageError("\n".join(f"schedule: {refusal}" for refusal in refusals), remedy=remedy)
         return schedule
 
     def torment(
@@ -290,12 +296,31 @@ class _HostsRun:
         self.progress.say(f"writes: {counts or 'none'}")
 
 
-def given_schedule(plan: Plan) -> Schedule | None:
-    """The plan's schedule, if it names one.  Raises UsageError."""
+def given_schedule(plan: Plan) -> tuple[Schedule | None, str]:
+    """The plan's schedule, if it names one, less the kinds of fault that it leaves out, and these faults in words.
+
+    Raises UsageError.
+    """
+    if not plan.nemesis.schedule:
+        return None, ""
     try:
-        return schedules.load(Path(plan.nemesis.schedule)) if plan.nemesis.schedule else None
+        schedule = schedules.load(Path(plan.nemesis.schedule))
     except ScheduleError as error:
         raise UsageError(str(error)) from None
+    kinds = plan.nemesis.kinds or tuple(KINDS)
+    faults = tuple(fault for fault in schedule.faults if fault.kind in kinds)
+    if schedule.faults and not faults:
+        raise UsageError(
+            f"none of its faults is of the kind {' or '.join(kinds)}",
+            where=plan.nemesis.schedule,
+            remedy=f"It has: {', '.join(_kinds_of(schedule))}.",
+        )
+    left_out = ", ".join(f"{fault.id} {fault.kind}" for fault in schedule.faults if fault.kind not in kinds)
+    return msgspec.structs.replace(schedule, faults=faults), left_out
+
+
+def _kinds_of(schedule: Schedule) -> list[str]:
+    return list(dict.fromkeys(fault.kind for fault in schedule.faults))
 
 
 def draw(plan: Plan, system: System, able: set[str]) -> Schedule:
@@ -329,6 +354,11 @@ def _less(hosts: Cluster, system: System) -> Cluster:
         refused = {needs: why for needs, why in reasons.items() if needs and needs not in needed}
         abilities[name] = {**able, **refused}
     return dataclasses.replace(hosts, abilities=abilities)
+
+
+def _possible(kind: str, hosts: Cluster) -> bool:
+    needs = KINDS[kind].needs
+    return not needs or not any(able.get(needs, "unknown") for able in hosts.abilities.values())
 
 
 def _first_line(error: str) -> str:
