@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from checker.availability import Availability
+from checker.counted import counted
 from checker.history import History
 from checker.names import LIVENESS, REPORTED
 from checker.promises.base import Result, Valid, seconds
@@ -17,10 +18,10 @@ def sentence(valid: Valid, results: Mapping[str, Result], reasons: Sequence[str]
     if valid is False:
         return _invalid([result for result in results.values() if result.judged and result.valid is False])
     if valid == "unknown":
-        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        more = f" (and {counted(len(reasons) - 1, 'more reason')})" if len(reasons) > 1 else ""
         return f"Unknown: {reasons[0]}{more}."
-    return f"Valid: {_held(results)}, under {sum(happened.verified.values())} verified faults of " + (
-        f"{len(happened.verified)} kinds{_unjudged(results)}."
+    return f"Valid: {_held(results)}, under {counted(sum(happened.verified.values()), 'verified fault')} of " + (
+        f"{counted(len(happened.verified), 'kind')}{_unjudged(results)}."
     )
 
 
@@ -28,7 +29,7 @@ def _held(results: Mapping[str, Result]) -> str:
     """What was shown to hold; a promise that was not judged is not claimed."""
     shown = []
     if results["unique-leader"].judged:
-        shown.append(f"{results['unique-leader'].stats['epochs']} epochs had one leader each")
+        shown.append(f"{counted(results['unique-leader'].stats['epochs'], 'epoch')} had one leader each")
     if results["convergence"].judged:
         waits = results["convergence"].stats
         shown.append(
@@ -36,7 +37,7 @@ def _held(results: Mapping[str, Result]) -> str:
             f"{waits['longest_without_leader_s']} s)"
         )
     if results["durability"].judged:
-        shown.append(f"none of {results['durability'].stats['acknowledged']} acknowledged values was lost")
+        shown.append(f"none of {counted(results['durability'].stats['acknowledged'], 'acknowledged value')} was lost")
     if len(shown) < 2:
         return "".join(shown) or "no promise was broken"
     return f"{', '.join(shown[:-1])}{',' if len(shown) > 2 else ''} and {shown[-1]}"
@@ -66,5 +67,5 @@ def notes(history: History, world: Availability, unknown_f: Mapping[str, int]) -
         found.append(f"{host} stopped though no fault had it down (op {index})")
     for f, count in unknown_f.items():
         if f not in FOR_REPORTS:
-            found.append(f"{count} ops with f {f!r}, which no checker knows")
+            found.append(f"{counted(count, 'op')} with f {f!r}, which no checker knows")
     return found

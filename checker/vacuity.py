@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from checker.availability import FOR_EVER
+from checker.counted import counted
 from checker.history import History, Op
 from checker.promises.base import Result
 from checker.vocabulary import End, FaultOp, RunOp
@@ -86,10 +87,10 @@ def missing(run: RunOp, end: End | None, lines: int, late: Collection[int]) -> t
             if stream is None or stream.sent is None or stream.received is None:
                 holes[host] = f"nobody knows how many events {host} sent"
             elif stream.sent != stream.received:
-                holes[host] = f"{host} sent {stream.sent} events and {stream.received} arrived"
+                holes[host] = f"{host} sent {counted(stream.sent, 'event')} and {stream.received} arrived"
     reasons += holes.values()
     if lines:
-        reasons.append(f"{lines} lines are missing from the history")
+        reasons.append(f"{counted(lines, 'line')} {'is' if lines == 1 else 'are'} missing from the history")
     if late:
         reasons.append(f"ops came too late to be ordered: {list(late)[:10]}")
     if lines or late:

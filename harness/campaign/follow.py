@@ -63,7 +63,7 @@ def _result(out: Path) -> dict[str, Any] | None:
         found = json.loads(out.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and "error" not in found else None
 
 
 def last_words(log: Path) -> str:

@@ -5,10 +5,12 @@ Exit codes: 0 valid, 1 invalid, 2 unknown, 254 when PATH holds no history that c
 
 from __future__ import annotations
 
+import json
 import sys
 
 import click
 
+from checker.counted import counted
 from checker.history import HistoryError
 from checker.promises.base import Result, Valid
 from checker.verdict import Verdict, check
@@ -31,6 +33,8 @@ def command(path: str, as_json: bool) -> None:
         verdict = check(path)
     except HistoryError as error:
         click.echo(f"onethrone check: {error}", err=True)
+        if as_json:
+            click.echo(json.dumps({"error": str(error)}))
         sys.exit(exits.WRONG_INPUT)
     click.echo(verdict_file.text(verdict) if as_json else render(verdict), nl=False)
     sys.exit(exits.of(verdict.valid))
@@ -50,7 +54,7 @@ def render(verdict: Verdict) -> str:
         lines += ["", "Not shown:"] + [f"  - {reason}" for reason in verdict.reasons]
     if verdict.notes:
         lines += ["", "Notes:"] + [f"  - {note}" for note in verdict.notes]
-    lines += ["", f"{verdict.run['ops']} ops over {verdict.run['length_s']} s in {verdict.run['history']}"]
+    lines += ["", f"{counted(verdict.run['ops'], 'op')} over {verdict.run['length_s']} s in {verdict.run['history']}"]
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +65,7 @@ def _stats(result: Result) -> str:
 
 
 def _violations(result: Result) -> list[str]:
-    lines = [f"{result.name}: broken {result.violation_count} time{'s' if result.violation_count > 1 else ''}"]
+    lines = [f"{result.name}: broken {counted(result.violation_count, 'time')}"]
     for violation in result.violations[:VIOLATIONS_SHOWN]:
         lines.append(f"  {violation.time / 1e9:.3f} s  {violation.message}")
         ops, servers = ", ".join(map(str, violation.ops)), ", ".join(violation.servers)

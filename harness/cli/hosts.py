@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from checker.counted import counted
 from harness import UsageError
 from harness.hosts.provision import registry
 from harness.hosts.provision.base import Hosts, HostSpec, Provisioner, Standing
@@ -121,7 +122,7 @@ def show(schemes: Sequence[str], as_json: bool, key: str) -> None:
     for one in found:
         count = len(one.hosts.names)
         used = f"in use by {', '.join(one.users)}" if one.users else "not in use"
-        click.echo(f"{one.directory}  {count} {'host' if count == 1 else 'hosts'}  {used}")
+        click.echo(f"{one.directory}  {counted(count, 'host')}  {used}")
     if not found:
         click.echo("no hosts are up")
 

@@ -154,7 +154,7 @@ def _source(plan_path: Path | None, schedule: Path | None, hosts: str | None) ->
             plan = plan.replace(name="")  # of the folder of simulated runs
         said.append(f"the plan is {beside}, with the hosts {hosts}")
     if left_out:
-        said.append(f"the plan's {left_out} left out: there are {len(plans.host_names(plan))} hosts")
+        said.append(f"the plan's {left_out} left out: there are only {len(plans.host_names(plan))} hosts")
     return plan, said
 
 

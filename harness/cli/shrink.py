@@ -15,6 +15,7 @@ from types import FrameType
 
 import click
 
+from checker.counted import counted
 from harness.cli.durations import Duration
 from harness.results import exits
 from harness.runs import signals
@@ -92,8 +93,8 @@ def shrink_command(
         click.echo(json.dumps(told | {"schedule": str(shrunk.folder / "schedule.json")}))
     else:
         click.echo(
-            f"{shrunk.faults_before} faults -> {shrunk.faults}: {shrunk.promise} is broken on {shrunk.servers} "
-            f"servers, after {shrunk.runs} runs in {shrunk.took_s:g} s"
+            f"{counted(shrunk.faults_before, 'fault')} -> {shrunk.faults}: {shrunk.promise} is broken on "
+            f"{shrunk.servers} servers, after {counted(shrunk.runs, 'run')} in {shrunk.took_s:g} s"
         )
         click.echo(shrunk.story)
         click.echo(shrunk.folder / "report.html")

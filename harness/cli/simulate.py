@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 
+from checker.counted import counted
 from harness import HarnessError, UsageError
 from harness.cli.durations import Duration
 from harness.results import exits
@@ -32,6 +33,7 @@ from node import bugs
 KEPT_MAX = 10
 """Folders of failing seeds that a campaign keeps; the others are named, with the command that repeats them."""
 SHOWN_MAX = 20
+NEVER_SHOWN_MAX = 8
 LINE_EVERY_S = 5.0
 
 
@@ -154,10 +156,12 @@ def _one_bug(keeper: _Keeper, sizes: Sequence[int], progress: _Watch, as_json: b
     keeper.check_place()
     found = find(keeper.spec, range(SEED_MAX), sizes)
     if found.seed is None:
-        text = f"{found.bug} broke no {found.promise} in {found.runs} runs, {found.took_s:.1f} s of a core"
+        text = f"{found.bug} broke no {found.promise} in {counted(found.runs, 'run')}, {found.took_s:.1f} s of a core"
         click.echo(json.dumps(Found((found,)).to_json()) if as_json else text)
         return exits.of("unknown")
-    progress.say(f"seed {found.seed} of {found.servers} servers, {found.runs} runs, {found.took_s:.2f} s of a core")
+    progress.say(
+        f"seed {found.seed} of {found.servers} servers, {counted(found.runs, 'run')}, {found.took_s:.2f} s of a core"
+    )
     keeper.spec = keeper.spec._replace(servers=found.servers)
     return _one(keeper, found.seed, as_json)
 
@@ -188,7 +192,7 @@ def _one(keeper: _Keeper, seed: int, as_json: bool) -> int:
         click.echo(run.verdict.summary)
         for failure in run.failures:
             click.echo(f"  {failure.strip().splitlines()[-1]}")
-        click.echo(f"{run.seconds:.1f} simulated seconds, {run.messages} messages, in {wall_s:.2f} s")
+        click.echo(f"{run.seconds:.1f} simulated seconds, {counted(run.messages, 'message')}, in {wall_s:.2f} s")
         click.echo(folder / "report.html")
         click.echo(f"again: {keeper.command(seed)}")
     return exits.of(run.valid)
@@ -337,7 +341,7 @@ def _result(keeper: _Keeper, given: Given, tally: SweepTally, kept: dict[int, Pa
 
 
 def _summary(tally: SweepTally) -> str:
-    seen = f"{tally.runs} seeds, {_length(tally.seconds)} of simulated time"
+    seen = f"{counted(tally.runs, 'seed')}, {_length(tally.seconds)} of simulated time"
     if tally.valid is False:
         promises = ", ".join(f"{promise} in {count}" for promise, count in sorted(tally.broken.items()))
         return f"Invalid: {tally.counts[False]} of {seen}: {promises}."
@@ -346,7 +350,7 @@ def _summary(tally: SweepTally) -> str:
         if tally.counts["unknown"]:
             first = next((ended for ended in tally.failing), None)
             why = f" (seed {first.seed}: {first.summary.strip().splitlines()[-1]})" if first else ""
-            reasons.append(f"{tally.counts['unknown']} runs are unknown{why}")
+            reasons.append(f"{counted(tally.counts['unknown'], 'run is', 'runs are')} unknown{why}")
         return f"Unknown: {'; '.join(reasons) or 'nothing was run'} ({seen})."
     return f"Valid: {seen}, and every promise was kept."
 
@@ -355,24 +359,26 @@ def _in_words(result: dict[str, Any]) -> str:
     lines = [result["summary"]]
     if result["valid"] is False:  # otherwise the summary says them
         lines += [f"besides: {trouble}" for trouble in result["troubles"]]
+    if not result["seeds"]:  # there is nothing to tell of
+        return "\n".join(lines)
     for promise, share in result["again"].items():
         low, high = share["interval_95"]
         lines.append(
-            f"{promise} broke in {share['runs']} of {share['of']} runs: {100 * (share['share'] or 0):.1f} % "
+            f"{promise} broke in {share['runs']} of {counted(share['of'], 'run')}: {100 * (share['share'] or 0):.1f} % "
             f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
         )
     if result["canary"]["runs"]:
-        lines.append(
-            f"canary: a planted bug was found in {result['canary']['found']} of {result['canary']['runs']} runs"
-        )
+        of = counted(result["canary"]["runs"], "run")
+        lines.append(f"canary: a planted bug was found in {result['canary']['found']} of {of}")
     reached, never = len(result["reached"]), result["never_reached"]
-    lines.append(f"marks: {reached} rare branches reached" + (f"; never: {', '.join(never)}" if never else ", all"))
+    lines.append(f"marks: {counted(reached, 'rare branch', 'rare branches')} reached" + _never(never))
     lines.append(
         f"{result['seeds_per_s']} seeds/s, {result['simulated_s_per_s']} simulated seconds a second on "
-        f"{result['workers']} workers ({result['simulated_s_per_core_s']} on one core), {result['wall_s']} s"
+        f"{counted(result['workers'], 'worker')} ({result['simulated_s_per_core_s']} on one core), {result['wall_s']} s"
     )
     if result["deaths_of_workers"]:
-        lines.append(f"{result['deaths_of_workers']} batches lost their worker, and were run again")
+        lost = counted(result["deaths_of_workers"], "batch lost its worker", "batches lost their worker")
+        lines.append(f"run again: {lost}")
     more = result["counts"].get("false", 0) + result["counts"].get("unknown", 0) - len(result["failing"][:SHOWN_MAX])
     if more > 0:
         lines.append(f"{more} more than these failed (--json names the first {LISTED_MAX}):")
@@ -383,6 +389,14 @@ def _in_words(result: dict[str, Any]) -> str:
             lines.append(f"    kept:  {failing['run']}")
         lines.append(f"    again: {failing['repeat']}")
     return "\n".join(lines)
+
+
+def _never(marks: Sequence[str]) -> str:
+    if not marks:
+        return ", all"
+    names = ", ".join(marks[:NEVER_SHOWN_MAX])
+    more = f" and {len(marks) - NEVER_SHOWN_MAX} more (--json names them)" if len(marks) > NEVER_SHOWN_MAX else ""
+    return f"; never: {names}{more}"
 
 
 # ---- progress --------------------------------------------------------------------------------------------------------
@@ -430,8 +444,8 @@ class _Watch:
             self._bar.update(self._task, completed=tally.runs, figures=figures)
         elif time.monotonic() - self._said_at >= LINE_EVERY_S:
             self._said_at = time.monotonic()
-            of = f" of {self._total}" if self._total else ""
-            self.say(f"{tally.wall_s:7.1f}s  {tally.runs}{of} seeds, {figures}")
+            seeds = f"{tally.runs} of {counted(self._total, 'seed')}" if self._total else counted(tally.runs, "seed")
+            self.say(f"{tally.wall_s:7.1f}s  {seeds}, {figures}")
 
     def end(self) -> None:
         if self._bar is not None:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from checker.counted import counted
 from harness import HostError, UsageError
 from harness.hosts.check import abilities, check_hosts
 from harness.hosts.provision import registry
@@ -49,7 +50,7 @@ def cluster(plan: Plan, progress: Progress) -> Iterator[Cluster]:
     spec = host_spec(plan.hosts)
     with contextlib.ExitStack() as stack:
         if spec.made:
-            progress.say(f"making {len(spec.names)} {spec.scheme} hosts")
+            progress.say(f"making {counted(len(spec.names), f'{spec.scheme} host')}")
         made = stack.enter_context(registry.hosts_for(spec))
         names, ssh_config = made.names, made.ssh_config
         progress.say(f"checking {', '.join(names)}")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from checker.counted import counted
 from harness import UsageError
 from harness.plan.schema import Plan, host_names, system_of
 from harness.plan.toml import did_you_mean, refuse
@@ -130,7 +131,8 @@ def wrong_voters(
     if servers and len(voters) < MIN_PARTICIPANTS:
         yield (
             "",
-            f"an election needs at least {MIN_PARTICIPANTS} participants, and {len(voters)} servers have a vote",
+            f"an election needs at least {MIN_PARTICIPANTS} participants, and "
+            f"{counted(len(voters), 'server has', 'servers have')} a vote",
         )
     if groups and sorted(grouped) != sorted(voters):
         yield "groups", "each of the participants belongs to exactly one group"

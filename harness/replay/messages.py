@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from checker.counted import counted
 from harness import UsageError
 from harness.replay.run import journals, recorded
 from harness.replay.server import JOURNAL, Moment, Records, Times, replay_host
@@ -335,7 +336,8 @@ def _match(found: Exchange, ends: list[_ConnectionEnd], knows: dict[str, int]) -
             pair(dial, dial.peer, None)
     found.rows.sort(key=lambda row: (row[0], row[2], row[6]))
     if unknown:
-        found.notes.append(f"{unknown} messages are left out: what became of them is not known")
+        left_out = counted(unknown, "message is", "messages are")
+        found.notes.append(f"{left_out} left out: nobody knows whether they arrived")
 
 
 def _dial_of(accepted: _ConnectionEnd, dials: list[_ConnectionEnd]) -> _ConnectionEnd | None:

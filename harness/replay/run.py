@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from checker.counted import counted
 from checker.history import History, HistoryError, Op, read
 from checker.routing import Routing
 from checker.vacuity import knowledge_ends
@@ -59,10 +60,12 @@ class Replay:
         width = max(len(server.host) for server in self.servers)
         shown = []
         for server in self.servers:
-            counts = f"{server.inputs} inputs, {server.starts} starts, {server.transitions} transitions"
+            parts = ((server.inputs, "input"), (server.starts, "start"), (server.transitions, "transition"))
+            counts = ", ".join(counted(*part) for part in parts)
             word = "the same" if server.same else "DAMAGED" if server.damage else "DIFFERENT"
-            cut = f"; {server.cut_short} transitions were cut short by a crash" if server.cut_short else ""
-            shown.append(f"  {server.host:<{width}}  {word}: {counts}, {server.effects} effects{cut}")
+            was_cut = counted(server.cut_short, "transition was", "transitions were")
+            cut = f"; {was_cut} cut short by a crash" if server.cut_short else ""
+            shown.append(f"  {server.host:<{width}}  {word}: {counts}, {counted(server.effects, 'effect')}{cut}")
         shown += [f"  {host:<{width}}  unknown: there is no journal of it" for host in self.missing]
         for difference in self.differences:
             shown += ["", *difference.lines()]
@@ -71,22 +74,23 @@ class Replay:
         shown += ["", "Notes:", *(f"  - {note}" for note in notes)] if notes else []
         shown += ["", self._sentence()]
         if self.verdict is not None:
-            same = f", the same {len(self.verdict.violations)} violations" if self.verdict.violations else ""
+            same = f", the same {counted(len(self.verdict.violations), 'violation')}" if self.verdict.violations else ""
             shown.append(f"Judged again, from the repeated transitions{same}: {self.verdict.summary}")
             if self.verdict_same is False:
                 shown.append("That is NOT the verdict on the recorded transitions.")
         return shown
 
     def _sentence(self) -> str:
+        servers = counted(len(self.servers), "server")
         if self.differences:
-            return f"Not the same: {len(self.differences)} of {len(self.servers)} servers answered otherwise."
+            return f"Not the same: {len(self.differences)} of {servers} answered otherwise."
         if self.damaged:
-            return f"Damaged: {len(self.damaged)} of {len(self.servers)} journals are not what was written."
+            return f"Damaged: {len(self.damaged)} of {counted(len(self.servers), 'journal')} are not what was written."
         inputs, effects = sum(s.inputs for s in self.servers), sum(s.effects for s in self.servers)
         transitions = sum(server.transitions for server in self.servers)
         return (
-            f"The same: {inputs} inputs gave the same {effects} effects and {transitions} transitions "
-            f"on {len(self.servers)} servers."
+            f"The same: {counted(inputs, 'input')} gave the same {counted(effects, 'effect')} and "
+            f"{counted(transitions, 'transition')} on {servers}."
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from checker.counted import counted
 from checker.promises.base import Valid
 from checker.verdict import Verdict, check
 from harness import HarnessError, UsageError
@@ -270,8 +271,7 @@ class _HostsRun:
         deadline = time.monotonic() + self.plan.time.collect_s
         if workload:
             self.read_back(workload, reason)
-        epochs = f"{observer.epochs} {observer.epoch_word}{'' if observer.epochs == 1 else 's'}"
-        self.progress.say(f"{epochs} had an established leader")
+        self.progress.say(f"{counted(observer.epochs, observer.epoch_word)} had an established leader")
         fleet.stop_servers(max(5.0, deadline - time.monotonic()))
         streams = fleet.drain(max(5.0, deadline - time.monotonic()))
         # Before logs are fetched, which may fill the disk.

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from checker.counted import counted
 from harness import UsageError
 from harness.shrink import case_file as cases
 from harness.shrink.case_file import Kept
@@ -41,12 +42,12 @@ def keep(name: str, folder: Path, say: Callable[[str], None]) -> bool:
     """Finds the bug, shrinks it and writes its file, if that is not smaller already; False: it was not found."""
     found = find(SweepSpec(bug=name), itertools.count())
     if found.seed is None:
-        say(f"{name}: NOT FOUND in {found.runs} runs, {found.took_s:.1f} s of a core")
+        say(f"{name}: NOT FOUND in {counted(found.runs, 'run')}, {found.took_s:.1f} s of a core")
         return False
     run = simulate(found.seed, servers=found.servers, bug=name)
     was = Given(run.schedule, run.seed, run.servers, bug=name, broken=(found.promise,), knobs=run.knobs)
     measured = {"seeds": found.runs, "core_s": round(found.took_s, 2)}
-    say(f"{name}: {found.runs} seeds, {found.took_s:.1f} s of a core; " + _shrunk(was, measured, folder))
+    say(f"{name}: {counted(found.runs, 'seed')}, {found.took_s:.1f} s of a core; " + _shrunk(was, measured, folder))
     return True
 
 
@@ -67,7 +68,8 @@ def _shrunk(was: Given, found: dict[str, Any], folder: Path) -> str:
     assert was.schedule is not None
     file = folder / f"{was.bug}.json"
     new, failing, _ = smallest(was, was.broken[0], runs_max=RUNS_MAX, say=lambda text: None)
-    word = f"{len(was.schedule.faults)} faults -> {len(new.schedule.faults)} in {failing.runs} runs"
+    faults = counted(len(was.schedule.faults), "fault")
+    word = f"{faults} -> {len(new.schedule.faults)} in {counted(failing.runs, 'run')}"
     with contextlib.suppress(UsageError):
         old = cases.load(file)
         if old.promise in old.run().broken and not old.run("").broken and _size(old) <= _size(new):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from checker.counted import counted
 from checker.history import Op, ordered
 from checker.promises.base import Violation
 from checker.verdict import Verdict
@@ -36,7 +37,7 @@ def story(ops: Iterable[Op], verdict: Verdict, promise: str) -> str:
         elif op.f in ("state", "stopped") and isinstance(op.process, str):
             told += _throne(op, value, leads)
     if len(told) > TOLD_MAX:
-        told = [*told[: TOLD_MAX // 2], f"({len(told) - TOLD_MAX} things more)", *told[-TOLD_MAX // 2 :]]
+        told = [*told[: TOLD_MAX // 2], f"({counted(len(told) - TOLD_MAX, 'more event')})", *told[-TOLD_MAX // 2 :]]
     if violation is None:
         return "; ".join(told) + "." if told else "Nothing happened."
     told.append(f"and {promise} is broken: {violation.message}")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from checker.counted import counted
 from checker.names import current
 from harness import HarnessError, UsageError
 from harness.report import write_report
@@ -198,12 +199,14 @@ def _first(was: Given, run: Path, promise: str, failing: Failing, budget_s: floa
     if case is None:
         wanted = promise or ", ".join(was.broken) or "any promise"
         raise NotReproduced(
-            f"{run}: its {len(was.schedule.faults)} faults did not break {wanted} in {failing.runs} simulated worlds",
+            f"{run}: its {counted(len(was.schedule.faults), 'fault')} did not break {wanted} in "
+            f"{counted(failing.runs, 'simulated world')}",
             remedy=("A larger --budget, or more --runs, searches on.  " if failing.runs < WORLDS_MAX else "")
             + "The run itself can be repeated with `onethrone replay`, and its faults on fresh hosts with "
             "`onethrone run --schedule`.",
         )
-    say(f"seed {case.seeds[0]} breaks {failing.promise}: {len(case.faults)} faults, {case.schedule.servers} voters")
+    faults = counted(len(case.faults), "fault")
+    say(f"seed {case.seeds[0]} breaks {failing.promise}: {faults}, {case.schedule.servers} voters")
     if was.bug:
         with contextlib.suppress(BudgetSpent):  # the case fails all the same; the search ends before its first step
             failing.correct = failing.judge_the_correct(case, case.seeds[0])
@@ -226,7 +229,8 @@ def _searched_worlds(
     was: Given, promise: str, failing: Failing, until: float, say: Callable[[str], None]
 ) -> Case | None:
     assert was.schedule is not None
-    say(f"looking for a world in which its {len(was.schedule.faults)} faults break {promise or _or(was.broken)}")
+    faults = counted(len(was.schedule.faults), "fault breaks", "faults break")
+    say(f"looking for a world in which its {faults} {promise or _or(was.broken)}")
     worlds = [Case(was.schedule, (seed,), knobs.draw(seed)) for seed in range(min(WORLDS_MAX, failing.runs_max // 2))]
     for number, case in enumerate(worlds):
         if time.monotonic() >= until:
@@ -236,7 +240,7 @@ def _searched_worlds(
         if _breaks(case, was, promise, failing):
             return case
         if number % 50 == 49:
-            say(f"{number + 1} worlds, and not in one of them")
+            say(f"{counted(number + 1, 'world')}, and not in one of them")
     return None
 
 
@@ -254,7 +258,7 @@ def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> Searc
     def improved(best: Case, how: str) -> None:
         nonlocal said_at
         said_at = time.monotonic()
-        say(f"{failing.runs:4} runs, {len(best.faults):2} faults left: {how}")
+        say(f"{counted(failing.runs, 'run'):>9}, {counted(len(best.faults), 'fault'):>9} left: {how}")
 
     def watch() -> None:
         if time.monotonic() - said_at >= LINE_EVERY_S:
@@ -279,5 +283,5 @@ def _searched(case: Case, failing: Failing, say: Callable[[str], None]) -> Searc
         say("interrupted: the best so far is kept")
         search.interrupted = True
         return search
-    say(f"{failing.runs:4} runs: " + ("nothing smaller fails" if search.whole else "the budget is spent"))
+    say(f"{counted(failing.runs, 'run'):>9}: " + ("nothing smaller fails" if search.whole else "the budget is spent"))
     return search

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 from typing import Any, NamedTuple
 
+from checker.counted import counted
 from checker.promises.base import Valid
 from harness.simulator.run import simulate
 from harness.simulator.sweep import SweepSpec, make_pool
@@ -54,9 +55,9 @@ class Found(NamedTuple):
         lines = [
             f"{s.bug:{width}}  {s.promise:14}  "
             + (
-                f"seed {s.seed} of {s.servers} servers, {s.runs} runs, {s.took_s:.2f} s"
+                f"seed {s.seed} of {s.servers} servers, {counted(s.runs, 'run')}, {s.took_s:.2f} s"
                 if s.seed is not None
-                else f"NOT FOUND in {s.runs} runs"
+                else f"NOT FOUND in {counted(s.runs, 'run')}"
             )
             for s in self.searches
         ]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import multiprocessing
 import signal
 import time
 import traceback
@@ -30,6 +31,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from checker.counted import counted
 from checker.promises.base import Valid
 from checker.verdict import combine
 from harness.runs import signals
@@ -232,14 +234,16 @@ class Sweep:
                     self._watch(tally)
         except KeyboardInterrupt:
             tally.troubles.append("it was interrupted")
+            pool.abandon()
         except ClusterGone as error:
             tally.troubles.append(f"the cluster is gone: {error}")
         finally:
             pool.close()
             tally.wall_s = time.monotonic() - began
         if tally.runs and not self._spec.bug and not tally.canary_found:
+            runs = counted(tally.canary_runs, "run")
             tally.troubles.append(
-                f"the canary {CANARY!r}, a planted bug, was not found in {tally.canary_runs} runs: the harness is blind"
+                f"the canary {CANARY!r}, a planted bug, was not found in {runs}: the harness is blind"
             )
         return tally
 
@@ -328,21 +332,28 @@ class ClusterGone(Exception):
 
 
 class Pool(NamedTuple):
-    """`check` raises ClusterGone when nothing can come back any more."""
+    """`check` raises ClusterGone when nothing can come back any more; `abandon` ends what is under way at once."""
 
     executor: Executor
     close: Callable[[], None]
     check: Callable[[], object]
+    abandon: Callable[[], None] = lambda: None
 
 
 def make_pool(jobs: int, scheduler: str = "") -> Pool:
     """Processes of this machine, or the workers of a Dask cluster (ClusterGone: there is none there)."""
     if not scheduler:
         executor = make_processes(jobs)
-        return Pool(executor, lambda: executor.shutdown(wait=True, cancel_futures=True), lambda: None)
+        return Pool(executor, lambda: executor.shutdown(wait=True, cancel_futures=True), lambda: None, _kill)
     client = _client(scheduler)
     # pure=False: two batches are two tasks, also where their arguments are the same.
     return Pool(client.get_executor(pure=False), client.close, lambda: _check(client))
+
+
+def _kill() -> None:
+    """A worker is deaf to Ctrl-C, and may be at a batch, or at its own start, for seconds."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def workers_of(scheduler: str) -> int:

@@ -22,6 +22,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from checker.counted import counted
 from checker.history import LINE_BYTES_MAX, Op, Ordered, decode
 from checker.promises.base import Violation
 from checker.routing import Routing
@@ -85,7 +86,7 @@ class SoFar:
         if self.trouble:
             said = f"it cannot be judged while it goes on: {self.trouble}"
         elif found:
-            said = f"{_count(len(found), 'violation')} found so far; the first: {found[0].message}"
+            said = f"{counted(len(found), 'violation')} found so far; the first: {found[0].message}"
         else:
             said = "no violation found so far"
         if suspected:
@@ -165,7 +166,3 @@ class Follower:
         if self.scene.ended or not self.heard_at:
             return self.scene.now
         return self.scene.now + max(0, int((time.time() - self.heard_at) * 1e9))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from checker.counted import counted
 from harness.watch.follow import Follower
 from harness.watch.progress import Progress
 from harness.watch.scene import PHASES, FaultSeen, Scene, SceneServer
@@ -213,7 +214,7 @@ def frame(follower: Follower, columns: int, rows: int) -> list[list[Part]]:
     shown = servers if len(servers) <= room else servers[: max(0, room - 1)]
     lines = [_server(scene, server, columns) for server in shown]
     if len(shown) < len(servers):
-        lines.append([(f"and {len(servers) - len(shown)} more servers", DIM)])
+        lines.append([(f"and {counted(len(servers) - len(shown), 'more server')}", DIM)])
     return [*head, *lines[:room], *rest][: max(1, rows - 1)]
 
 
@@ -277,17 +278,13 @@ def _clients(scene: Scene) -> list[Part]:
 def _so_far(follower: Follower, columns: int) -> list[list[Part]]:
     scene, so_far = follower.scene, follower.so_far
     found = so_far.found
-    counts = f" · {_many(len(scene.epochs), 'epoch')} · {_many(scene.verified, 'fault')} verified"
+    counts = f" · {counted(len(scene.epochs), 'epoch')} · {counted(scene.verified, 'fault')} verified"
     if so_far.trouble:
         return [[("so far   ", DIM), (so_far.sentence, YELLOW), (counts, "")]]
     if not found and not so_far.suspected:
         return [[("so far   ", DIM), ("no violation found", GREEN), (counts, "")]]
     return [
-        [("so far   ", DIM), (f"{_many(len(found), 'violation')} found", RED if found else ""),
+        [("so far   ", DIM), (f"{counted(len(found), 'violation')} found", RED if found else ""),
          (f", {len(so_far.suspected)} suspected" if so_far.suspected else "", YELLOW), (counts, "")],
         [("         ", ""), (f"{(found or so_far.suspected)[0].message}", RED if found else YELLOW)],
     ]  # fmt: skip
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

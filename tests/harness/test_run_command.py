@@ -136,7 +136,7 @@ def test_a_host_without_a_place_in_the_new_ensemble_is_left_out_and_that_is_said
 ) -> None:
     plan = planned("--schedule", str(folder_of(tmp_path / "run")), "--hosts", "lab:3")
     assert plan.ensemble.observers == ()
-    assert "the plan's n5 is left out: there are 3 hosts" in capsys.readouterr().err
+    assert "the plan's n5 is left out: there are only 3 hosts" in capsys.readouterr().err
 
 
 def test_the_bug_of_a_plan_can_be_left_out(

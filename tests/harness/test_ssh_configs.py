@@ -153,3 +153,11 @@ def test_a_broken_config_is_refused_with_its_line(tmp_path: Path) -> None:
         Remote("here", tmp_path / "missing").connect()
     with pytest.raises(UsageError, match="not the name of a host"):
         Remote("-oProxyCommand=touch /tmp/no", tmp_path / "config").connect()
+
+
+def test_the_command_to_try_by_hand_names_the_config(tmp_path: Path) -> None:
+    config = tmp_path / "ssh config"
+    config.write_text("Host gone\n  HostName 127.0.0.1\n  Port 1\n  StrictHostKeyChecking accept-new\n")
+    with pytest.raises(HostError) as raised, Remote("gone", config) as remote:
+        remote.run("true")
+    assert raised.value.remedy.endswith(f"try: ssh -F '{config}' gone")

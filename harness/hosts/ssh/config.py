@@ -10,10 +10,11 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import UsageError
@@ -42,6 +43,14 @@ class Endpoint:
     known_hosts: tuple[Path, ...]
     host_key_name: str
     host_key_policy: str
+    ssh_config: Path | None = None
+    """The config that says so; None is the user's own."""
+
+    @property
+    def command(self) -> str:
+        """What a person types to log in there."""
+        given = [] if self.ssh_config is None else ["-F", str(self.ssh_config)]
+        return shlex.join(["ssh", *given, self.name])
 
 
 def resolve(name: str, ssh_config: Path | None = None) -> Endpoint:
@@ -57,7 +66,7 @@ def resolve(name: str, ssh_config: Path | None = None) -> Endpoint:
         )
     ssh = shutil.which("ssh")
     settings = _ask_ssh(ssh, name, ssh_config) if ssh else _ask_paramiko(name, ssh_config)
-    return _endpoint(name, settings)
+    return replace(_endpoint(name, settings), ssh_config=ssh_config)
 
 
 def _ask_ssh(ssh: str, name: str, ssh_config: Path | None) -> dict[str, list[str]]:

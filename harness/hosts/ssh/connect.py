@@ -108,9 +108,9 @@ def _explain(endpoint: Endpoint, stage: str, error: Exception, said: str, deadli
             endpoint.name,
             f"no answer within {deadline.seconds:g} s while {stage}",
             output=said,
-            remedy="The host, or its sshd, is stopped, overloaded or cut off; try `ssh` by hand.",
+            remedy=f"The host, or its sshd, is stopped, overloaded or cut off; try: {endpoint.command}",
         )
-    remedy = f"Check that sshd runs there; try: ssh {endpoint.name}"
+    remedy = f"Check that sshd runs there; try: {endpoint.command}"
     if isinstance(error, socket.gaierror):
         remedy = "No config has this host and no name service knows it: add it to the OpenSSH config (HostName)."
     return ConnectionLost(endpoint.name, f"{stage} failed: {error or type(error).__name__}", output=said, remedy=remedy)
