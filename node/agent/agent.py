@@ -8,8 +8,8 @@ journal, and performs the effects.
 2.  Nothing is performed before its input is in the journal.
 3.  A failure ends the process at once, and no further effect is performed (fail-stop).
 4.  The exit code says why the process ended: SIGTERM or SIGINT (0); wrong usage, configuration or a damaged disk (254);
-    a port that cannot be listened on (14, as ZooKeeper); a failed write to the disk (10, as ZooKeeper); a failure of
-    the core (1).
+    a port that cannot be listened on (14, as ZooKeeper); a failed write, be it to the disk, the log or the events file
+    (10, as ZooKeeper); a failure of the core (1).
 
 The events file is JSON Lines: {"host_time": ns, "f": "started" | "state" | "stopped", "value": {...}}, where
 `host_time` is the host's true monotonic clock.
@@ -22,6 +22,7 @@ Example: server 3 sends its vote, and it is better than ours.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -43,13 +44,21 @@ from node.protocol.events import Dial, Effect, Event, HangUp, Log, Reached, Repl
 from node.protocol.server import Server
 
 EXIT_OK, EXIT_FAILED, EXIT_DISK, EXIT_PORT, EXIT_USAGE = 0, 1, 10, 14, 254
+STDERR = 2
 
 
 def log(level: str, text: str) -> None:
+    """One line on standard error; `OSError` if it cannot be written.
+
+    Past Python's buffer: what is left in there when a write fails is tried again at the exit, and makes its code 120.
+    """
     now = time.time()
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now)) + ",%03d" % (now % 1 * 1000)
-    sys.stderr.write("%s %-5s %s\n" % (stamp, level, text.replace("\n", " | ")))
-    sys.stderr.flush()
+    line = ("%s %-5s %s\n" % (stamp, level, text.replace("\n", " | "))).encode("utf-8", "backslashreplace")
+    if sys.stderr is None:  # it was closed before we began, and its number may be that of any file of ours
+        raise OSError("log: standard error is closed")
+    if os.write(STDERR, line) != len(line):
+        raise OSError("log: short write, is the disk full?")
 
 
 class EventsFile:
@@ -81,8 +90,8 @@ class Agent:
         self.storage = Storage(config.data_dir, log)
         self.durable = self.storage.load()
         self.server = server_class(config, self.durable)
-        self.links = Links(config, self.tell, log)
-        self.client_port = ClientPort(self.server, self.tell, log)
+        self.links = Links(config, self.tell, self.log)
+        self.client_port = ClientPort(self.server, self.tell, self.log)
         self.ended: Optional[int] = None
         self._end: Optional[asyncio.Future[None]] = None
         self._timers: Dict[str, asyncio.TimerHandle] = {}
@@ -93,6 +102,7 @@ class Agent:
     async def run(self) -> int:
         """Serves until the end; the process's exit code."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_stray_exception)
         self._end = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, EXIT_OK, "signal %d" % number)
@@ -113,9 +123,9 @@ class Agent:
 
     def begin(self) -> None:
         value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}
-        self.events.write("started", value)
         now = self.now()
         try:
+            self.events.write("started", value)
             effects = self.server.start(now)
             if self.journal is not None:
                 self.journal.start(
@@ -128,13 +138,27 @@ class Agent:
         self._stepping = False
 
     def stop(self, code: int, reason: str) -> None:
-        """Ends the process; no further effect is performed."""
-        if self.ended is None:
-            self.ended = code
+        """Ends the process; no further effect is performed.
+
+        That it ends does not depend on what can still be written: of log and events file each is told what it can be
+        told, and if it cannot be written, the other one says so, and an end that was in order is a failed write.
+        """
+        if self.ended is not None:
+            return
+        self.ended = code
+        if self._end is not None:
+            self._end.set_result(None)
+        try:
             log("INFO" if code == EXIT_OK else "ERROR", "stopping: %s" % reason)
+        except OSError as error:
+            reason += "; the log cannot be written: %s" % error
+            self.ended = code = code or EXIT_DISK
+        try:
             self.events.write("stopped", {"how": "exit", "code": code, "reason": reason})
-            if self._end is not None:
-                self._end.set_result(None)
+        except OSError as error:
+            self.ended = code or EXIT_DISK
+            with contextlib.suppress(OSError):  # it is all the same now: the exit code says that a write failed
+                log("ERROR", "the events file cannot be written: %s" % error)
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, OSError):
@@ -142,6 +166,24 @@ class Agent:
         else:
             text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
             self.stop(EXIT_FAILED, "the core failed: %s" % text)
+
+    def log(self, level: str, text: str) -> None:
+        """For connections, whose callbacks asyncio runs: an `OSError` in there would cost no more than a connection."""
+        try:
+            log(level, text)
+        except OSError as error:
+            self.fail(error)
+
+    def _on_stray_exception(self, loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
+        """What a callback raised, or asyncio itself met with."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and "socket" in context:
+            # A listener out of file descriptors, which tries again a second later: strangers can bring that about.
+            self.log("WARN", "%s: %s" % (context["message"], error))
+        elif isinstance(error, Exception):
+            self.fail(error)
+        else:
+            self.log("WARN", context["message"])
 
     # ---- events and effects --------------------------------------------------------------------------------------
 
@@ -173,6 +215,8 @@ class Agent:
 
     def perform(self, effects: List[Effect]) -> None:
         for effect in effects:
+            if self.ended is not None:
+                return
             if isinstance(effect, Send):
                 self.links.send(effect)
             elif isinstance(effect, SetTimer):
