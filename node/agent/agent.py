@@ -5,6 +5,11 @@ journal, and performs the effects.
 
 1.  Effects are performed one at a time, in their order.  A storage effect is durable before the next effect begins
     (`events.py`).  Events that come up meanwhile wait until all effects are performed.
+    Group commit is the one liberty, and nobody can see it: the transactions of one turn (`turns.py`) share a sync.
+    They are kept back, and so is every message and answer after the first of them.  At the end of the turn, before any
+    other kind of effect, or when there are `MAX_BATCH` of them, they are appended as one record and synced, and then
+    the rest goes out, in order.  So a transaction may be on disk before a message that comes before it is out; no
+    message that comes after it is out before it is on disk.
 2.  Nothing is performed before its input is in the journal.
 3.  A failure ends the process at once, and no further effect is performed (fail-stop).
 4.  The exit code says why the process ended: SIGTERM or SIGINT (0); wrong usage, configuration or a damaged disk (254);
@@ -39,12 +44,28 @@ from node.agent.clock import host_monotonic_ns
 from node.agent.journal import Journal
 from node.agent.links import BindError, Links
 from node.agent.storage import Storage
+from node.agent.turns import Turns
 from node.config import Config
-from node.protocol.events import Dial, Effect, Event, HangUp, Log, Reached, Reply, Report, Send, SetTimer, TimerDue
+from node.protocol.events import (
+    AppendTxns,
+    Dial,
+    Effect,
+    Event,
+    HangUp,
+    Log,
+    Reached,
+    Reply,
+    Report,
+    Send,
+    SetTimer,
+    TimerDue,
+)
+from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 EXIT_OK, EXIT_FAILED, EXIT_DISK, EXIT_PORT, EXIT_USAGE = 0, 1, 10, 14, 254
 STDERR = 2
+MAX_BATCH, MAX_BATCH_BYTES = 64, 4 * 1024 * 1024
 
 
 def log(level: str, text: str) -> None:
@@ -90,12 +111,19 @@ class Agent:
         self.storage = Storage(config.data_dir, log)
         self.durable = self.storage.load()
         self.server = server_class(config, self.durable)
-        self.links = Links(config, self.tell, self.log)
-        self.client_port = ClientPort(self.server, self.tell, self.log)
+        self.links = Links(config, self.tell, self.log, self._turns(), self._wake_clients)
+        self.client_port = ClientPort(
+            self.server, self.tell, self.log, self._turns(), lambda: not self.links.slow, self.settle_for_reads
+        )
         self.ended: Optional[int] = None
         self._end: Optional[asyncio.Future[None]] = None
         self._timers: Dict[str, asyncio.TimerHandle] = {}
         self._inbox: Deque[Event] = deque()
+        self._batch: List[AppendTxns] = []
+        self._batch_bytes = 0
+        self._kept_back: List[Effect] = []
+        """Messages and answers that go out when the batch is on disk."""
+        self._in_turn = False
         self._stepping = True  # until the core has started: a peer may dial as soon as we listen
         self._now = 0
 
@@ -132,10 +160,10 @@ class Agent:
                     now, effects, config=self.config, durable=self.durable, bug=self.bug, code=code_version()
                 )
             self.perform(effects)
-            self.work_off()
         except Exception as error:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
             self.fail(error)
         self._stepping = False
+        self._go_on()
 
     def stop(self, code: int, reason: str) -> None:
         """Ends the process; no further effect is performed.
@@ -194,6 +222,9 @@ class Agent:
     def tell(self, event: Event) -> None:
         """Steps the core with `event`, after those that wait."""
         self._inbox.append(event)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._stepping or self.ended is not None:
             return
         self._stepping = True
@@ -204,35 +235,83 @@ class Agent:
         self._stepping = False
 
     def work_off(self) -> None:
-        while self._inbox and self.ended is None:
+        while self.ended is None and (self._inbox or (self._batch and not self._in_turn)):
+            if not self._inbox:
+                self.settle()
+                continue
             event = self._inbox.popleft()
             now = self.now()
             effects = self.server.step(now, event)
             if self.journal is not None:
-                self.journal.step(now, event, effects)
+                self.journal.step(now, event, effects, behind=bool(self._batch))
             self.perform(effects)
         self.client_port.follow_server()
+
+    # ---- group commit (rule 1) -------------------------------------------------------------------------------------
+
+    def _turns(self) -> Turns:
+        return Turns(self._begin_turn, self._end_turn)
+
+    def _wake_clients(self) -> None:
+        self.client_port.wake()
+
+    def _begin_turn(self) -> None:
+        self._in_turn = True
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+        self._go_on()
+
+    def settle_for_reads(self) -> bool:
+        """In a turn: puts on disk what clients may see in the tree; whether it is there."""
+        if self._batch:
+            self._end_turn()
+            self._begin_turn()
+        return self.ended is None
+
+    def settle(self) -> None:
+        """The batch is durable; then what was kept back goes out."""
+        batch, kept_back = self._batch, self._kept_back
+        self._batch, self._kept_back, self._batch_bytes = [], [], 0
+        if batch:
+            txns: Tuple[Txn, ...] = tuple(txn for effect in batch for txn in effect.txns)
+            self.storage.perform(AppendTxns(txns))
+        self.perform(kept_back)
 
     def perform(self, effects: List[Effect]) -> None:
         for effect in effects:
             if self.ended is not None:
                 return
-            if isinstance(effect, Send):
-                self.links.send(effect)
-            elif isinstance(effect, SetTimer):
-                self.set_timer(effect)
-            elif isinstance(effect, HangUp):
-                self.links.hang_up(effect)
-            elif isinstance(effect, Dial):
-                self.links.dial(effect)
-            elif isinstance(effect, Reply):
-                self.client_port.reply(effect)
-            elif isinstance(effect, Report):
-                self.report(effect.value)
-            elif isinstance(effect, Log):
-                log(effect.level, effect.text)
-            elif not isinstance(effect, Reached):
-                self.storage.perform(effect)
+            if isinstance(effect, AppendTxns):
+                self._batch.append(effect)
+                self._batch_bytes += sum(len(txn.record) for txn in effect.txns)
+                if len(self._batch) >= MAX_BATCH or self._batch_bytes >= MAX_BATCH_BYTES:
+                    self.settle()
+            elif self._batch and isinstance(effect, (Send, Reply)):
+                self._kept_back.append(effect)
+            elif isinstance(effect, (SetTimer, Log, Reached)):
+                self._perform(effect)
+            else:
+                self.settle()
+                self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self.links.send(effect)
+        elif isinstance(effect, SetTimer):
+            self.set_timer(effect)
+        elif isinstance(effect, HangUp):
+            self.links.hang_up(effect)
+        elif isinstance(effect, Dial):
+            self.links.dial(effect)
+        elif isinstance(effect, Reply):
+            self.client_port.reply(effect)
+        elif isinstance(effect, Report):
+            self.report(effect.value)
+        elif isinstance(effect, Log):
+            log(effect.level, effect.text)
+        elif not isinstance(effect, Reached):
+            self.storage.perform(effect)
 
     def report(self, value: Dict[str, Any]) -> None:
         self.events.write("state", value)

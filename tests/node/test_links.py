@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, Links
+from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, SLOW_FROM, Links
 from node.config import Config, Member
 from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
 from node.protocol.messages import ELECTION, PING, QUORUM, InitialMessage, Notification, QuorumPacket, SnapshotStream
@@ -176,10 +176,10 @@ def test_a_peer_that_does_not_read_is_lost_at_a_bound_and_a_snapshot_may_pass_it
             _, writer = await w.connect(QUORUM)
             writer.write(encode(QuorumPacket(PING, 0, None)))
             await w.until(lambda: len(w.told) == 2)
-            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * SLOW_FROM))))
             assert w.lines == []
             packet = Send(2, QuorumPacket(PING, 0, bytes(1 << 20)))
-            for _ in range(20):
+            for _ in range(MAX_UNSENT // (1 << 20) + 16):
                 w.links.send(packet)
             await w.until(lambda: len(w.told) == 3)
             assert isinstance(w.told[2], Lost)
@@ -213,7 +213,7 @@ def test_a_hung_up_peer_that_never_reads_is_cut_off_at_last() -> None:
             _, writer = await w.connect(QUORUM)
             writer.write(encode(QuorumPacket(PING, 0, None)))
             await w.until(lambda: len(w.told) == 2)
-            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * SLOW_FROM))))
             w.links.hang_up(HangUp(2))
             assert w.links.all
             await w.until(lambda: not w.links.all)
