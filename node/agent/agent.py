@@ -41,6 +41,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple, Type
 import node
 from node.agent.client_port import ClientPort
 from node.agent.clock import host_monotonic_ns
+from node.agent.complaints import Complaints
 from node.agent.journal import Journal
 from node.agent.links import BindError, Links
 from node.agent.storage import Storage
@@ -111,6 +112,7 @@ class Agent:
         self.storage = Storage(config.data_dir, log)
         self.durable = self.storage.load()
         self.server = server_class(config, self.durable)
+        self.complaints = Complaints(log)
         self.links = Links(config, self.tell, self.log, self._turns(), self._wake_clients)
         self.client_port = ClientPort(
             self.server, self.tell, self.log, self._turns(), lambda: not self.links.slow, self.settle_for_reads
@@ -198,7 +200,7 @@ class Agent:
     def log(self, level: str, text: str) -> None:
         """For connections, whose callbacks asyncio runs: an `OSError` in there would cost no more than a connection."""
         try:
-            log(level, text)
+            self.complaints.log(level, text)
         except OSError as error:
             self.fail(error)
 
@@ -235,6 +237,7 @@ class Agent:
         self._stepping = False
 
     def work_off(self) -> None:
+        self.complaints.tell_left_out()
         while self.ended is None and (self._inbox or (self._batch and not self._in_turn)):
             if not self._inbox:
                 self.settle()
@@ -309,7 +312,7 @@ class Agent:
         elif isinstance(effect, Report):
             self.report(effect.value)
         elif isinstance(effect, Log):
-            log(effect.level, effect.text)
+            self.complaints.log(effect.level, effect.text)
         elif not isinstance(effect, Reached):
             self.storage.perform(effect)
 

@@ -15,8 +15,8 @@ Rules:
 5.  A peer that reads slowly holds up those who cause what it has to read: while more than `SLOW_FROM` bytes wait for
     it, no request of a client is begun, ours or one that a learner forwards.  So 20 values of 1 MB do not cost a
     follower its place.  But it may not hold up the ensemble: the others wait half of tickTime x syncLimit at the
-    longest, so that what comes after a request, such as an acknowledgement, still comes in time.  One that has read
-    nothing at all in that time is lost.
+    longest, so that what comes after a request, such as an acknowledgement, still comes in time.  They wait for it again
+    only when it has caught up.  One that reads nothing at all for as long is lost.
 6.  Of a notification's configuration, which nobody here looks at, no more than `MAX_CONFIG` characters are told: the
     journal keeps what is told, and a frame may bring 500 kB.
 7.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).
@@ -94,8 +94,10 @@ class Links:
         self.tell = tell
         self.log = log
         self.turns = turns or Turns()
-        self.slow: Dict[Link, float] = {}
-        """Peers that requests wait for (rule 5), and until when, in seconds of the event loop's clock."""
+        self.slow: Dict[Link, None] = {}
+        """Peers that requests wait for (rule 5)."""
+        self.watched: Dict[Link, float] = {}
+        """Those and others that have much to read, and when to look at them, in seconds of the event loop's clock."""
         self._relieved = relieved
         self.patience_s = config.tick_ms * config.sync_limit / 1000
         self.attempt_s = max(1.0, config.tick_ms / 1000)
@@ -133,15 +135,30 @@ class Links:
         now = loop.time()
         for link in [link for link in self.all if link.deadline is not None and link.deadline <= now]:
             link.overdue()
-        for link in [link for link, until in self.slow.items() if until <= now]:
-            link.waited_for()
+        for link in [link for link, due in self.watched.items() if due <= now]:
+            link.look_again()
         self._sweeper = loop.call_later(min(self.patience_s / 8, 1.0), self.sweep)
+
+    def wait_for(self, link: Link) -> None:
+        self.slow[link] = None
+        self.look_later(link)
+
+    def look_later(self, link: Link) -> None:
+        self.watched[link] = asyncio.get_running_loop().time() + self.patience_s / 2
+
+    def forget(self, link: Link) -> None:
+        """It has read, or is over."""
+        self.watched.pop(link, None)
+        self.relieve(link)
 
     def relieve(self, link: Link) -> None:
         """`link` is not waited for any more."""
-        if self.slow.pop(link, None) is not None and not self.slow:
-            for held in [held for held in self.all if held.holds_request]:
-                self.turns.ready(held)
+        if link in self.slow:
+            del self.slow[link]
+            if self.slow:
+                return
+            for waiting in self.all:
+                self.turns.ready(waiting)
             self._relieved()
 
     # ---- effects -------------------------------------------------------------------------------------------------
@@ -324,7 +341,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.links.all.pop(self, None)
-        self.links.relieve(self)
+        self.links.forget(self)
         if self.over:
             return
         if self.decoder.buffered:
@@ -338,10 +355,12 @@ class Link(asyncio.Protocol):
         assert self.transport is not None
         if self.over:
             return
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0:
+            self._snapshots = 0
         if isinstance(effect.message, SnapshotStream):
             self._snapshots += len(effect.message.stream)
         data = encode(effect.message)
-        unsent = self.transport.get_write_buffer_size()
         if unsent + len(data) > MAX_UNSENT + self._snapshots:
             self.fail("%d bytes wait to be sent, it does not read" % unsent)
             return
@@ -350,20 +369,22 @@ class Link(asyncio.Protocol):
         unsent = self.transport.get_write_buffer_size()
         if self._taken is None and unsent > SLOW_FROM + self._snapshots:
             self._taken = self._written - unsent
-            self.links.slow[self] = asyncio.get_running_loop().time() + self.links.patience_s / 2
+            self.links.wait_for(self)
 
-    def waited_for(self) -> None:
+    def look_again(self) -> None:
         """Others have waited for it long enough (rule 5)."""
         assert self.transport is not None
         unsent = self.transport.get_write_buffer_size()
         if self._written - unsent == self._taken:
             self.fail("%d bytes wait to be sent, it does not read" % unsent)
-        else:
-            self.links.relieve(self)
+            return
+        self._taken = self._written - unsent
+        self.links.look_later(self)
+        self.links.relieve(self)
 
     def resume_writing(self) -> None:
         self._snapshots, self._taken = 0, None
-        self.links.relieve(self)
+        self.links.forget(self)
 
     def fail(self, reason: str) -> None:
         """Closes at once, with the one log line."""
@@ -379,7 +400,7 @@ class Link(asyncio.Protocol):
         assert self.transport is not None
         self.over = True
         self._heard.clear()
-        self.links.relieve(self)
+        self.links.forget(self)
         if self.conn is not None:
             self.links.conns.pop(self.conn, None)
         self.deadline = asyncio.get_running_loop().time() + self.links.patience_s
@@ -387,6 +408,6 @@ class Link(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         self.over = True
-        self.links.relieve(self)
+        self.links.forget(self)
         if self.conn is not None and self.links.conns.pop(self.conn, None) is not None:
             self.links.tell(Lost(self.conn, reason))

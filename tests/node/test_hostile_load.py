@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from node.agent.complaints import BURST
+from node.agent.journal import JournalStep, digest, read, repeat
 from node.protocol.messages import ACK, ACKEPOCH, LEADERINFO, NEWLEADER, OBSERVERINFO, REQUEST, UPTODATE, QuorumPacket
 from node.wire import packets
 from node.wire.frames import QuorumDecoder, encode
@@ -69,6 +71,8 @@ class Watched:
     def __init__(self, servers: Servers, *hosts: str) -> None:
         self.servers, self.hosts = servers, hosts
         self.longest_s = 0.0
+        self.oversleep_s = 0.0
+        """How late this thread itself was woken: what the machine does to everybody."""
         self.elections = {host: self._looking(host) for host in servers.hosts}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
@@ -80,9 +84,11 @@ class Watched:
         while not self._over.is_set():
             for host in self.hosts:
                 began = time.monotonic()
-                assert self.servers.ask(host, "ruok") == "imok"
-                self.longest_s = max(self.longest_s, time.monotonic() - began)
+                answered = self.servers.ask(host, "ruok") == "imok"
+                self.longest_s = max(self.longest_s, time.monotonic() - began if answered else DEADLINE_S)
+            began = time.monotonic()
             self._over.wait(0.02)
+            self.oversleep_s = max(self.oversleep_s, time.monotonic() - began - 0.02)
 
     def __enter__(self) -> Watched:
         self._thread.start()
@@ -93,7 +99,8 @@ class Watched:
         self._thread.join(DEADLINE_S)
 
     def nothing_happened(self) -> None:
-        assert self.longest_s < 1.0, f"ruok was answered after {self.longest_s:.2f} s"
+        bound_s = 1.0 + 10 * self.oversleep_s
+        assert self.longest_s < bound_s, f"ruok was answered after {self.longest_s:.2f} s, not {bound_s:.2f}"
         for host, before in self.elections.items():
             assert self._looking(host) == before, f"{host} was in an election:\n{self.servers.log(host)[-2000:]}"
 
@@ -138,7 +145,7 @@ def test_a_burst_of_reads_of_a_wide_node_delays_nobody(three: Servers) -> None:
         began = time.monotonic()
         modest.sendall(request(0, packets.EXISTS, exists))
         assert list(answers(modest, 1)) == [(0, 0)]
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.0 + 10 * watched.oversleep_s
         next_is_ordered(greedy, 400)
     watched.nothing_happened()
 
@@ -190,6 +197,45 @@ def test_a_burst_of_forwarded_requests_delays_nobody_and_shares_its_syncs(three:
         observer.send(*(QuorumPacket(REQUEST, -1, data) for data in requests))
         three.wait_for("all creates", lambda: f"znode_count\t{len(requests) + 1}\n" in three.ask(leader, "mntr"))
     watched.nothing_happened()
+    behind = 0
+    three.kill(leader)
+    for entry, effects in repeat(read(str(three.directories[leader] / "journal.jsonl"))):
+        assert digest(effects) == entry.effects
+        behind += isinstance(entry, JournalStep) and entry.behind
+    assert behind > len(requests) / 2
+
+
+def test_a_leader_that_is_killed_in_a_burst_comes_back_with_what_it_had_acknowledged(three: Servers) -> None:
+    """Between the journal's lines of a batch and their sync, or after it; its journal repeats all the same."""
+    for attempt in range(3):
+        leader = three.wait_until_all_serve()
+        burst = [f"/{attempt}-{number}" for number in range(2000)]
+        with session(three, leader) as one, session(three, leader) as two:
+            for at, connection in enumerate((one, two)):
+                connection.sendall(b"".join(create(xid, path) for xid, path in enumerate(burst[at::2])))
+            acknowledged = [burst[::2][xid] for xid, _ in answers(one, 100 * attempt + 1)]
+            three.kill(leader)
+        three.start(leader)
+        three.wait_until_all_serve()
+        with three.client(leader) as client:
+            client.sync("/")
+            assert all(client.exists(path) is not None for path in acknowledged)
+        three.kill(leader)
+        for entry, effects in repeat(read(str(three.directories[leader] / "journal.jsonl"))):
+            assert digest(effects) == entry.effects
+        three.start(leader)
+
+
+def test_strangers_do_not_fill_the_log(three: Servers) -> None:
+    leader = three.wait_until_all_serve()
+    address = (three.places[leader].address, SETTINGS.election_port)
+    before = three.log(leader).count("\n")
+    for _ in range(3 * BURST):
+        with socket.create_connection(address, DEADLINE_S) as connection:
+            connection.sendall(b"\xff" * 64)
+            connection.recv(1)
+    three.wait_for("the lines", lambda: three.log(leader).count("closing election connection") >= BURST / 2)
+    assert three.log(leader).count("\n") - before <= 2 * BURST  # a window may end meanwhile, and another one begin
 
 
 def test_clients_with_values_of_a_megabyte_at_a_follower_cost_it_nothing(three: Servers) -> None:
