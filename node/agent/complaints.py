@@ -3,9 +3,9 @@
 The first `BURST` warnings of each `WINDOW_S` are written.  The others are counted, and the count is written when the
 next window begins.  Lines of every other level are written always: no stranger causes one.
 
-Example, with 200 bad connections in the first minute:
+Example, with 200 bad connections in a second:
 
-    100 lines "closing election connection of ...", and a minute later "100 more warnings were left out"
+    20 lines "closing election connection of ...", and ten seconds later "180 more warnings were left out, ..."
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-BURST = 100
-WINDOW_S = 60.0
+BURST = 20
+WINDOW_S = 10.0
 
 
 class Complaints:

@@ -15,8 +15,8 @@ Rules:
 5.  A peer that reads slowly holds up those who cause what it has to read: while more than `SLOW_FROM` bytes wait for
     it, no request of a client is begun, ours or one that a learner forwards.  So 20 values of 1 MB do not cost a
     follower its place.  But it may not hold up the ensemble: the others wait half of tickTime x syncLimit at the
-    longest, so that what comes after a request, such as an acknowledgement, still comes in time.  They wait for it again
-    only when it has caught up.  One that reads nothing at all for as long is lost.
+    longest, so that what comes after a request, such as an acknowledgement, still comes in time.  They wait for it
+    again only when it has caught up.  One that reads nothing at all for as long is lost.
 6.  Of a notification's configuration, which nobody here looks at, no more than `MAX_CONFIG` characters are told: the
     journal keeps what is told, and a frame may bring 500 kB.
 7.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).

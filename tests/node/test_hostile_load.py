@@ -230,12 +230,12 @@ def test_strangers_do_not_fill_the_log(three: Servers) -> None:
     leader = three.wait_until_all_serve()
     address = (three.places[leader].address, SETTINGS.election_port)
     before = three.log(leader).count("\n")
-    for _ in range(3 * BURST):
+    for _ in range(10 * BURST):
         with socket.create_connection(address, DEADLINE_S) as connection:
             connection.sendall(b"\xff" * 64)
             connection.recv(1)
     three.wait_for("the lines", lambda: three.log(leader).count("closing election connection") >= BURST / 2)
-    assert three.log(leader).count("\n") - before <= 2 * BURST  # a window may end meanwhile, and another one begin
+    assert three.log(leader).count("\n") - before <= 5 * BURST  # a window may end meanwhile, and another one begin
 
 
 def test_clients_with_values_of_a_megabyte_at_a_follower_cost_it_nothing(three: Servers) -> None:
