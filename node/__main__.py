@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import List, NoReturn, Optional
 
@@ -37,17 +38,31 @@ def main(arguments: Optional[List[str]] = None) -> int:
         server_class = bugs.load(options.bug) if options.bug else Server
         return serve(config, server_class, options.bug, (options.events, options.journal))
     except (ConfigError, StorageError) as error:
-        print("onethrone-node: %s" % error, file=sys.stderr)
+        return _complain(EXIT_USAGE, str(error))
     except OSError as error:
         if error.filename is None:  # a write to a file that could be opened
-            print("onethrone-node: a write failed: %s" % error, file=sys.stderr)
-            return EXIT_DISK
-        print(
-            "onethrone-node: %s: %s; name a file that can be written" % (error.filename, error.strerror),
-            file=sys.stderr,
-        )
-    return EXIT_USAGE
+            return _complain(EXIT_DISK, "a write failed: %s" % error)
+        problem = "%s: %s; name a file that can be written" % (error.filename, error.strerror)
+        return _complain(EXIT_USAGE, problem)
+
+
+def _complain(code: int, text: str) -> int:
+    """Says why this process ends, if anybody can be told; the exit code."""
+    try:
+        print("onethrone-node: %s" % text, file=sys.stderr, flush=True)
+    except OSError:
+        return EXIT_DISK
+    return code
+
+
+def _end(code: int) -> NoReturn:
+    """Ends with this code.  Python would make it 120 if something is left in a buffer that cannot be written."""
+    try:
+        sys.stderr.flush()
+    except (OSError, AttributeError):  # None where it was closed before we began
+        os._exit(code or EXIT_DISK)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

@@ -5,11 +5,16 @@ journal, and performs the effects.
 
 1.  Effects are performed one at a time, in their order.  A storage effect is durable before the next effect begins
     (`events.py`).  Events that come up meanwhile wait until all effects are performed.
+    Group commit is the one liberty, and nobody can see it: the transactions of one turn (`turns.py`) share a sync.
+    They are kept back, and so is every message and answer after the first of them.  At the end of the turn, before any
+    other kind of effect, or when there are `MAX_BATCH` of them, they are appended as one record and synced, and then
+    the rest goes out, in order.  So a transaction may be on disk before a message that comes before it is out; no
+    message that comes after it is out before it is on disk.
 2.  Nothing is performed before its input is in the journal.
 3.  A failure ends the process at once, and no further effect is performed (fail-stop).
 4.  The exit code says why the process ended: SIGTERM or SIGINT (0); wrong usage, configuration or a damaged disk (254);
-    a port that cannot be listened on (14, as ZooKeeper); a failed write to the disk (10, as ZooKeeper); a failure of
-    the core (1).
+    a port that cannot be listened on (14, as ZooKeeper); a failed write, be it to the disk, the log or the events file
+    (10, as ZooKeeper); a failure of the core (1).
 
 The events file is JSON Lines: {"host_time": ns, "f": "started" | "state" | "stopped", "value": {...}}, where
 `host_time` is the host's true monotonic clock.
@@ -22,6 +27,7 @@ Example: server 3 sends its vote, and it is better than ours.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -35,21 +41,46 @@ from typing import Any, Deque, Dict, List, Optional, Tuple, Type
 import node
 from node.agent.client_port import ClientPort
 from node.agent.clock import host_monotonic_ns
+from node.agent.complaints import Complaints
 from node.agent.journal import Journal
 from node.agent.links import BindError, Links
 from node.agent.storage import Storage
+from node.agent.turns import Turns
 from node.config import Config
-from node.protocol.events import Dial, Effect, Event, HangUp, Log, Reached, Reply, Report, Send, SetTimer, TimerDue
+from node.protocol.events import (
+    AppendTxns,
+    Dial,
+    Effect,
+    Event,
+    HangUp,
+    Log,
+    Reached,
+    Reply,
+    Report,
+    Send,
+    SetTimer,
+    TimerDue,
+)
+from node.protocol.messages import Txn
 from node.protocol.server import Server
 
 EXIT_OK, EXIT_FAILED, EXIT_DISK, EXIT_PORT, EXIT_USAGE = 0, 1, 10, 14, 254
+STDERR = 2
+MAX_BATCH, MAX_BATCH_BYTES = 64, 4 * 1024 * 1024
 
 
 def log(level: str, text: str) -> None:
+    """One line on standard error; `OSError` if it cannot be written.
+
+    Past Python's buffer: what is left in there when a write fails is tried again at the exit, and makes its code 120.
+    """
     now = time.time()
     stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now)) + ",%03d" % (now % 1 * 1000)
-    sys.stderr.write("%s %-5s %s\n" % (stamp, level, text.replace("\n", " | ")))
-    sys.stderr.flush()
+    line = ("%s %-5s %s\n" % (stamp, level, text.replace("\n", " | "))).encode("utf-8", "backslashreplace")
+    if sys.stderr is None:  # it was closed before we began, and its number may be that of any file of ours
+        raise OSError("log: standard error is closed")
+    if os.write(STDERR, line) != len(line):
+        raise OSError("log: short write, is the disk full?")
 
 
 class EventsFile:
@@ -81,18 +112,27 @@ class Agent:
         self.storage = Storage(config.data_dir, log)
         self.durable = self.storage.load()
         self.server = server_class(config, self.durable)
-        self.links = Links(config, self.tell, log)
-        self.client_port = ClientPort(self.server, self.tell, log)
+        self.complaints = Complaints(log)
+        self.links = Links(config, self.tell, self.log, self._turns(), self._wake_clients)
+        self.client_port = ClientPort(
+            self.server, self.tell, self.log, self._turns(), lambda: not self.links.slow, self.settle_for_reads
+        )
         self.ended: Optional[int] = None
         self._end: Optional[asyncio.Future[None]] = None
         self._timers: Dict[str, asyncio.TimerHandle] = {}
         self._inbox: Deque[Event] = deque()
+        self._batch: List[AppendTxns] = []
+        self._batch_bytes = 0
+        self._kept_back: List[Effect] = []
+        """Messages and answers that go out when the batch is on disk."""
+        self._in_turn = False
         self._stepping = True  # until the core has started: a peer may dial as soon as we listen
         self._now = 0
 
     async def run(self) -> int:
         """Serves until the end; the process's exit code."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_stray_exception)
         self._end = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop, EXIT_OK, "signal %d" % number)
@@ -121,28 +161,42 @@ class Agent:
 
     def begin(self) -> None:
         value = {"pid": os.getpid(), "sid": self.config.sid, "bug": self.bug}
-        self.events.write("started", value)
         now = self.now()
         try:
+            self.events.write("started", value)
             effects = self.server.start(now)
             if self.journal is not None:
                 self.journal.start(
                     now, effects, config=self.config, durable=self.durable, bug=self.bug, code=code_version()
                 )
             self.perform(effects)
-            self.work_off()
         except Exception as error:  # noqa: BLE001 - whatever it is, this server must not go on (fail-stop)
             self.fail(error)
         self._stepping = False
+        self._go_on()
 
     def stop(self, code: int, reason: str) -> None:
-        """Ends the process; no further effect is performed."""
-        if self.ended is None:
-            self.ended = code
+        """Ends the process; no further effect is performed.
+
+        That it ends does not depend on what can still be written: of log and events file each is told what it can be
+        told, and if it cannot be written, the other one says so, and an end that was in order is a failed write.
+        """
+        if self.ended is not None:
+            return
+        self.ended = code
+        if self._end is not None:
+            self._end.set_result(None)
+        try:
             log("INFO" if code == EXIT_OK else "ERROR", "stopping: %s" % reason)
+        except OSError as error:
+            reason += "; the log cannot be written: %s" % error
+            self.ended = code = code or EXIT_DISK
+        try:
             self.events.write("stopped", {"how": "exit", "code": code, "reason": reason})
-            if self._end is not None:
-                self._end.set_result(None)
+        except OSError as error:
+            self.ended = code or EXIT_DISK
+            with contextlib.suppress(OSError):  # it is all the same now: the exit code says that a write failed
+                log("ERROR", "the events file cannot be written: %s" % error)
 
     def fail(self, error: Exception) -> None:
         if isinstance(error, OSError):
@@ -150,6 +204,24 @@ class Agent:
         else:
             text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
             self.stop(EXIT_FAILED, "the core failed: %s" % text)
+
+    def log(self, level: str, text: str) -> None:
+        """For connections, whose callbacks asyncio runs: an `OSError` in there would cost no more than a connection."""
+        try:
+            self.complaints.log(level, text)
+        except OSError as error:
+            self.fail(error)
+
+    def _on_stray_exception(self, loop: asyncio.AbstractEventLoop, context: Dict[str, Any]) -> None:
+        """What a callback raised, or asyncio itself met with."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and "socket" in context:
+            # A listener out of file descriptors, which tries again a second later: strangers can bring that about.
+            self.log("WARN", "%s: %s" % (context["message"], error))
+        elif isinstance(error, Exception):
+            self.fail(error)
+        else:
+            self.log("WARN", context["message"])
 
     # ---- events and effects --------------------------------------------------------------------------------------
 
@@ -160,6 +232,9 @@ class Agent:
     def tell(self, event: Event) -> None:
         """Steps the core with `event`, after those that wait."""
         self._inbox.append(event)
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._stepping or self.ended is not None:
             return
         self._stepping = True
@@ -170,33 +245,84 @@ class Agent:
         self._stepping = False
 
     def work_off(self) -> None:
-        while self._inbox and self.ended is None:
+        self.complaints.tell_left_out()
+        while self.ended is None and (self._inbox or (self._batch and not self._in_turn)):
+            if not self._inbox:
+                self.settle()
+                continue
             event = self._inbox.popleft()
             now = self.now()
             effects = self.server.step(now, event)
             if self.journal is not None:
-                self.journal.step(now, event, effects)
+                self.journal.step(now, event, effects, behind=bool(self._batch))
             self.perform(effects)
         self.client_port.follow_server()
 
+    # ---- group commit (rule 1) -------------------------------------------------------------------------------------
+
+    def _turns(self) -> Turns:
+        return Turns(self._begin_turn, self._end_turn)
+
+    def _wake_clients(self) -> None:
+        self.client_port.wake()
+
+    def _begin_turn(self) -> None:
+        self._in_turn = True
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+        self._go_on()
+
+    def settle_for_reads(self) -> bool:
+        """In a turn: puts on disk what clients may see in the tree; whether it is there."""
+        if self._batch:
+            self._end_turn()
+            self._begin_turn()
+        return self.ended is None
+
+    def settle(self) -> None:
+        """The batch is durable; then what was kept back goes out."""
+        batch, kept_back = self._batch, self._kept_back
+        self._batch, self._kept_back, self._batch_bytes = [], [], 0
+        if batch:
+            txns: Tuple[Txn, ...] = tuple(txn for effect in batch for txn in effect.txns)
+            self.storage.perform(AppendTxns(txns))
+        self.perform(kept_back)
+
     def perform(self, effects: List[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
-                self.links.send(effect)
-            elif isinstance(effect, SetTimer):
-                self.set_timer(effect)
-            elif isinstance(effect, HangUp):
-                self.links.hang_up(effect)
-            elif isinstance(effect, Dial):
-                self.links.dial(effect)
-            elif isinstance(effect, Reply):
-                self.client_port.reply(effect)
-            elif isinstance(effect, Report):
-                self.report(effect.value)
-            elif isinstance(effect, Log):
-                log(effect.level, effect.text)
-            elif not isinstance(effect, Reached):
-                self.storage.perform(effect)
+            if self.ended is not None:
+                return
+            if isinstance(effect, AppendTxns):
+                self._batch.append(effect)
+                self._batch_bytes += sum(len(txn.record) for txn in effect.txns)
+                if len(self._batch) >= MAX_BATCH or self._batch_bytes >= MAX_BATCH_BYTES:
+                    self.settle()
+            elif self._batch and isinstance(effect, (Send, Reply)):
+                self._kept_back.append(effect)
+            elif isinstance(effect, (SetTimer, Log, Reached)):
+                self._perform(effect)
+            else:
+                self.settle()
+                self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Send):
+            self.links.send(effect)
+        elif isinstance(effect, SetTimer):
+            self.set_timer(effect)
+        elif isinstance(effect, HangUp):
+            self.links.hang_up(effect)
+        elif isinstance(effect, Dial):
+            self.links.dial(effect)
+        elif isinstance(effect, Reply):
+            self.client_port.reply(effect)
+        elif isinstance(effect, Report):
+            self.report(effect.value)
+        elif isinstance(effect, Log):
+            self.complaints.log(effect.level, effect.text)
+        elif not isinstance(effect, Reached):
+            self.storage.perform(effect)
 
     def report(self, value: Dict[str, Any]) -> None:
         self.events.write("state", value)

@@ -12,8 +12,10 @@ getChildren2, sync, ping, closeSession.  Everything else is answered with the er
     expired, and begins a new one.
 3.  Requests of one session are done one after another: a read that follows a write sees it.
 4.  Bounds: `MAX_CLIENTS` connections, of which maxClientCnxns from one address, a frame of jute.maxbuffer, `MAX_QUEUED`
-    requests read ahead (then the socket is not read), `MAX_UNSENT` bytes of answers, and the session timeout, within
-    which a client must send something.
+    requests read ahead (then the socket is not read), `MAX_UNSENT` bytes of answers (then no request is begun), and the
+    session timeout, within which a client must send something.
+5.  Requests are begun in turns, one of each client in rotation (`turns.py`).  No write is begun while a peer is slow to
+    read those before it (`links.py`).  No read is answered before the writes that it sees are on disk (`settle`).
 
 Example: `ruok` is answered with `imok`, whether the server is serving or not.
 
@@ -30,6 +32,7 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, cas
 from node.agent import four_letter_words
 from node.agent.links import listen
 from node.agent.traffic import Traffic
+from node.agent.turns import Turns
 from node.config import MAX_CLIENTS, Config
 from node.protocol.events import ClientRequest, Event, Reply
 from node.protocol.messages import LEADING
@@ -38,8 +41,10 @@ from node.wire import jute, packets
 from node.wire.jute import WireError
 
 MAX_QUEUED = 64
-MAX_UNSENT = 4 * 1024 * 1024
+MAX_UNSENT = 1024 * 1024
 MAX_FRAME = 0xFFFFF
+
+_WRITES = (packets.CREATE_SESSION, packets.CLOSE_SESSION, packets.CREATE, packets.CREATE2, packets.SYNC_OP)
 
 
 class _Request(NamedTuple):
@@ -52,11 +57,23 @@ class _Request(NamedTuple):
 class ClientPort:
     """The listener, its connections, and the counts that the words print."""
 
-    def __init__(self, server: Server, tell: Callable[[Event], None], log: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        tell: Callable[[Event], None],
+        log: Callable[[str, str], None],
+        turns: Turns,
+        may_write: Callable[[], bool],
+        settle: Callable[[], bool],
+    ) -> None:
+        """`settle` puts on disk what is in the tree, and says whether it is there (rule 5)."""
         self.server = server
         self.config: Config = server.config
         self.tell = tell
         self.log = log
+        self.turns = turns
+        self.may_write = may_write
+        self.settle = settle
         self.clients: Dict[ClientConnection, None] = {}
         self.sessions: Dict[int, ClientConnection] = {}
         self.traffic = Traffic()
@@ -86,6 +103,11 @@ class ClientPort:
             client.close("it said nothing for %g s" % client.patience_s)
         self._sweeper = loop.call_later(0.25, self.sweep)
 
+    def wake(self) -> None:
+        """Writes may be begun again."""
+        for client in self.clients:
+            self.turns.ready(client)
+
     def follow_server(self) -> None:
         """To be called after every step of the core: sessions end with the serving (rule 1)."""
         serving = self.server.serving
@@ -110,6 +132,17 @@ class ClientPort:
         return self._next_session
 
 
+class _Farewell:
+    """Of a session whose connection is over; told in its turn, since the core may be in the middle of a step."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        self.client = client
+
+    def work(self) -> bool:
+        self.client.tell(0, packets.CLOSE_SESSION, b"")
+        return False
+
+
 class ClientConnection(asyncio.Protocol):
     """One connection to the client port."""
 
@@ -124,11 +157,15 @@ class ClientConnection(asyncio.Protocol):
         self._queue: Deque[_Request] = deque()
         self._busy: Optional[_Request] = None
         self._requests = 0
+        self._connecting = False
+        """Its first frame has come."""
+        self._unread = False
+        """It has not read its answers."""
         self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=2**40)  # we look at its size ourselves
+        self.transport.set_write_buffer_limits(high=MAX_UNSENT)
         name = self.transport.get_extra_info("peername")
         self.peer = "%s:%d" % name[:2] if name else "?"
         self.host = name[0] if name else ""
@@ -142,6 +179,13 @@ class ClientConnection(asyncio.Protocol):
 
     def _heard(self) -> None:
         self.deadline = asyncio.get_running_loop().time() + self.patience_s
+
+    def pause_writing(self) -> None:
+        self._unread = True
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self.port.turns.ready(self)
 
     def statistics(self) -> str:
         queued = len(self._queue) + (self._busy is not None)
@@ -178,7 +222,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._buffer += data
         try:
-            if not self.session and len(self._buffer) >= 4:
+            if not self._connecting and len(self._buffer) >= 4:
                 text = self._answer_word(self._buffer[:4].decode("latin-1"))
                 if text is not None:
                     self.port.traffic.received += 1
@@ -207,23 +251,26 @@ class ClientConnection(asyncio.Protocol):
             frame = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
             self.port.traffic.received += 1
-            if not self.session:
-                self._connect(frame)
+            now = asyncio.get_running_loop().time()
+            if not self._connecting:
+                self._connecting = True
+                self._queue.append(_Request(0, packets.CREATE_SESSION, frame, now))
                 continue
             self._heard()
             self._requests += 1
             header, record = packets.decode_request_header(frame)
-            self._queue.append(_Request(header.xid, header.type, record, asyncio.get_running_loop().time()))
-            self._next()
+            self._queue.append(_Request(header.xid, header.type, record, now))
         if self._over:
             return
+        if self._can_begin():
+            self.port.turns.ready(self)
         if len(self._queue) < MAX_QUEUED:
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()
 
-    def _connect(self, frame: bytes) -> None:
-        request = packets.decode_connect_request(frame)
+    def _connect(self, first: _Request) -> None:
+        request = packets.decode_connect_request(first.record)
         if not self.port.server.serving:
             self.close("session refused: this server is not serving")
             return
@@ -239,23 +286,38 @@ class ClientConnection(asyncio.Protocol):
         self.port.sessions[self.session] = self
         self._heard()
         # A real leader takes no write of a session that it did not make: a session is a transaction (rule 2).
-        self._busy = _Request(0, packets.CREATE_SESSION, frame, asyncio.get_running_loop().time())
-        self._tell(0, packets.CREATE_SESSION, packets.encode_int32(timeout_ms))
+        self._busy = first
+        self.tell(0, packets.CREATE_SESSION, packets.encode_int32(timeout_ms))
 
     # ---- requests ------------------------------------------------------------------------------------------------
 
-    def _next(self) -> None:
-        """Begins the oldest requests, until one has to wait for the ensemble."""
-        while self._queue and self._busy is None and not self._over:
-            request = self._queue.popleft()
-            if request.type in (packets.CREATE, packets.CREATE2, packets.SYNC_OP):
-                self._busy = request
-                self._ask(request)
-            elif request.type == packets.CLOSE_SESSION:
-                self._busy = request
-                self._tell(request.xid, packets.CLOSE_SESSION, b"")
-            else:
-                self._answer(request, *self._read(request))
+    def _can_begin(self) -> bool:
+        if self._over or self._busy is not None or self._unread or not self._queue:
+            return False
+        return self._queue[0].type not in _WRITES or self.port.may_write()
+
+    def work(self) -> bool:
+        """Begins the oldest request; whether the next one can be begun now."""
+        if not self._can_begin():
+            return False
+        try:
+            self._begin(self._queue.popleft())
+            self._frames()
+        except WireError as error:
+            self.close(str(error))
+        return self._can_begin()
+
+    def _begin(self, request: _Request) -> None:
+        if not self.session:
+            self._connect(request)
+        elif request.type in (packets.CREATE, packets.CREATE2, packets.SYNC_OP):
+            self._busy = request
+            self._ask(request)
+        elif request.type == packets.CLOSE_SESSION:
+            self._busy = request
+            self.tell(request.xid, packets.CLOSE_SESSION, b"")
+        elif self.port.settle():
+            self._answer(request, *self._read(request))
 
     def _ask(self, request: _Request) -> None:
         """Hands a write, or a sync, to the core."""
@@ -268,15 +330,16 @@ class ClientConnection(asyncio.Protocol):
         except WireError:
             self.replied(Reply(self.session, request.xid, request.type, packets.MARSHALLING_ERROR, 0, b""))
             return
-        self._tell(request.xid, request.type, request.record)
+        self.tell(request.xid, request.type, request.record)
 
-    def _tell(self, xid: int, kind: int, record: bytes) -> None:
+    def tell(self, xid: int, kind: int, record: bytes) -> None:
         self.port.tell(ClientRequest(self.session, xid, kind, record, time.time_ns() // 1_000_000))
 
     def _end_session(self) -> None:
-        """The connection is over, and so is its session; told later, since the core may be in the middle of a step."""
+        """The connection is over, and so is its session."""
+        self.port.turns.forget(self)
         if self.port.sessions.pop(self.session, None) is not None and self.port.server.serving:
-            asyncio.get_running_loop().call_soon(self._tell, 0, packets.CLOSE_SESSION, b"")
+            self.port.turns.ready(_Farewell(self))
 
     def _created(self, request: _Request) -> None:
         """The session is there: what the client asked for when it connected is answered now."""
@@ -302,12 +365,7 @@ class ClientConnection(asyncio.Protocol):
             return
         else:
             self._answered(request, reply)
-        self._next()
-        if not self._over:
-            try:
-                self._frames()
-            except WireError as error:
-                self.close(str(error))
+        self.port.turns.ready(self)
 
     def _answered(self, request: _Request, reply: Reply) -> None:
         payload = reply.payload if reply.error == packets.OK else b""
@@ -334,13 +392,11 @@ class ClientConnection(asyncio.Protocol):
         if request.type == packets.GET_DATA:
             record = jute.buffer(nodes[path])
         elif request.type != packets.EXISTS:
-            record = packets.encode_paths(self._children(path))
+            record = packets.encode_paths(sorted(self._children(path)))
         return packets.OK, record + (b"" if request.type == packets.GET_CHILDREN else self._stat(path))
 
-    def _children(self, path: str) -> List[str]:
-        head = path if path.endswith("/") else path + "/"
-        names = (node[len(head) :] for node in self.port.server.database.nodes if node.startswith(head))
-        return sorted(name for name in names if name and "/" not in name)
+    def _children(self, path: str) -> Dict[str, None]:
+        return self.port.server.database.children.get(path, {})
 
     def _stat(self, path: str) -> bytes:
         """Only the lengths are known: the tree keeps no zxids, times or versions of its nodes."""
@@ -358,5 +414,3 @@ class ClientConnection(asyncio.Protocol):
             return
         self.port.traffic.sent += 1
         self.transport.write(jute.buffer(record))
-        if self.transport.get_write_buffer_size() > MAX_UNSENT:
-            self.close("it does not read its answers")

@@ -8,13 +8,14 @@ line is noticed:
 Two kinds of bodies:
 
     "start": {config, durable, disk, bug, code}, "now": ns, "effects": digest
-    "event": {"Received": [2, {"Notification": [0, 3, ...]}]}, "now": ns, "effects": digest
+    "event": {"Received": [2, {"Notification": [0, 3, ...]}]}, "now": ns, "effects": digest[, "behind": true]
 
 A NamedTuple is an object with its name and its fields in order, bytes are {"hex": "..."}, a tuple is a list.  `effects`
 is a digest of what the core answered, so that a replay is compared step by step.  `bug` names the core ("" is the true
 one), `code` is a digest of the program.  `disk` is a digest of what the server found on its disk; `durable`, the thing
 itself, stands in a journal's first line only: what a later start found follows from the storage effects before it, of
-which those of the last line may have been performed in part.
+which those of the last line may have been performed in part.  A line that is `behind` was written while the appends of
+transactions in the lines before it still waited for the sync that they share (group commit, `agent.py`).
 
 Crash rules.  A line is written, with its newline, before any of its effects is let go; it is handed to the operating
 system, not synced, so it outlives the process (kill -9) but perhaps not its host.  A last line without newline is cut
@@ -57,11 +58,12 @@ class Start(NamedTuple):
 
 
 class JournalStep(NamedTuple):
-    """The core was told `event`."""
+    """The core was told `event`.  `behind`: appends before it were not performed yet."""
 
     now: int
     event: Event
     effects: str
+    behind: bool = False
 
 
 Entry = Union[Start, JournalStep]
@@ -95,8 +97,9 @@ class Journal:
         self._write({"start": body, "now": now, "effects": digest(effects)})
         self._empty = False
 
-    def step(self, now: int, event: Event, effects: List[Effect]) -> None:
-        self._write({"event": _encode(event), "now": now, "effects": digest(effects)})
+    def step(self, now: int, event: Event, effects: List[Effect], behind: bool = False) -> None:
+        more = {"behind": True} if behind else {}
+        self._write({"event": _encode(event), "now": now, "effects": digest(effects), **more})
 
     def close(self) -> None:
         os.close(self._fd)
@@ -152,7 +155,7 @@ def read(path: str, note: Callable[[str], None] = lambda text: None) -> Iterator
 
 def _entry(body: Dict[str, Any]) -> Entry:
     if "event" in body:
-        return JournalStep(body["now"], _decode(body["event"]), body["effects"])
+        return JournalStep(body["now"], _decode(body["event"]), body["effects"], body.get("behind", False))
     start = body["start"]
     durable = None if start["durable"] is None else _decode(start["durable"])
     config = _decode_config(start["config"])
@@ -175,7 +178,7 @@ def repeat(
     from node.protocol.server import Server
 
     disk: Optional[Disk] = None
-    pending: List[Effect] = []  # storage effects of the last entry, which a crash may have cut short
+    pending: List[Effect] = []  # storage effects, in order, of which a crash may have cut off the last
     server: Any = None
     for entry in entries:
         if isinstance(entry, Start):
@@ -188,10 +191,20 @@ def repeat(
         else:
             effects = server.step(entry.now, entry.event)
         assert disk is not None
-        for effect in pending:
+        for effect in _performed(pending, isinstance(entry, JournalStep) and entry.behind):
             disk.perform(effect)  # type: ignore[arg-type]
-        pending = [effect for effect in effects if isinstance(effect, STORAGE_EFFECTS)]
+        pending += [effect for effect in effects if isinstance(effect, STORAGE_EFFECTS)]
         yield entry, effects
+
+
+def _performed(pending: List[Effect], behind: bool) -> List[Effect]:
+    """Takes out of `pending` what was performed before the next event: all, or all but the appends at its end."""
+    count = len(pending)
+    while behind and count > 0 and isinstance(pending[count - 1], events.AppendTxns):
+        count -= 1
+    performed = pending[:count]
+    del pending[:count]
+    return performed
 
 
 def _disk_at_start(start: Start, disk: Optional[Disk], pending: List[Effect]) -> Tuple[Disk, Durable]:
@@ -203,16 +216,16 @@ def _disk_at_start(start: Start, disk: Optional[Disk], pending: List[Effect]) ->
         raise JournalError("the first start does not say what was on the disk")
     left = list(pending)
     pending.clear()
-    while True:
+    for count in range(len(left), -1, -1):  # a server that ends between two turns has performed all
+        found = disk.copy()
+        for effect in left[:count]:
+            found.perform(effect)  # type: ignore[arg-type]
         try:
-            durable = disk.load()
-            if digest(durable) == start.disk:
-                return Disk(durable), durable
+            durable = found.load()
         except StorageError:
-            pass  # the server could not have started from here: a later prefix must explain it
-        if not left:
-            break
-        disk.perform(left.pop(0))  # type: ignore[arg-type]
+            continue  # the server could not have started from here: another prefix must explain it
+        if digest(durable) == start.disk:
+            return Disk(durable), durable
     raise JournalError(
         "start at %d: what was on the disk (%s) does not follow from the journal" % (start.now, start.disk)
     )

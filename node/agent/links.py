@@ -9,13 +9,21 @@ Rules:
     moves.
 3.  Everything has a bound: `MAX_ACCEPTED` connections of each port (a newcomer over it displaces the oldest one that
     has said nothing yet; if all have, it is closed), the bytes that wait to be sent on a connection (`MAX_UNSENT`, and
-    a snapshot's length on top), the time a hung-up connection may take to be flushed.
+    a snapshot's length on top), the time a hung-up connection may take to be flushed.  What arrives is told in turns
+    (`turns.py`), and a connection is not read while something that it said waits to be told.
 4.  What is sent is handed to the kernel at once, in order.  A `HangUp` flushes; nothing is told about it later.
-5.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).
+5.  A peer that reads slowly holds up those who cause what it has to read: while more than `SLOW_FROM` bytes wait for
+    it, no request of a client is begun, ours or one that a learner forwards.  So 20 values of 1 MB do not cost a
+    follower its place.  But it may not hold up the ensemble: the others wait half of tickTime x syncLimit at the
+    longest, so that what comes after a request, such as an acknowledgement, still comes in time.  They wait for it
+    again only when it has caught up.  One that reads nothing at all for as long is lost.
+6.  Of a notification's configuration, which nobody here looks at, no more than `MAX_CONFIG` characters are told: the
+    journal keeps what is told, and a frame may bring 500 kB.
+7.  After a partition the kernel's own retries come ever later (a SYN after 1, 3, 7 s; data after up to two minutes).
     So a dial sends a fresh SYN to each address of the name every `max(1 s, tickTime)` as long as it lasts, and an
     election connection on which something stays unacknowledged for tickTime x syncLimit is lost (TCP_USER_TIMEOUT),
     and will be dialled again.
-6.  Nobody is accepted before both ports are listened on: that may take as long as the own name is unknown.
+8.  Nobody is accepted before both ports are listened on: that may take as long as the own name is unknown.
 """
 
 from __future__ import annotations
@@ -25,16 +33,29 @@ import functools
 import itertools
 import os
 import socket
-from typing import Callable, Dict, List, Optional, Tuple, Union, cast
+from collections import deque
+from typing import Callable, Deque, Dict, List, Optional, Tuple, Union, cast
 
 from node.agent import addresses
+from node.agent.turns import Turns
 from node.config import Config
 from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
-from node.protocol.messages import ELECTION, QUORUM, Address, SnapshotStream
+from node.protocol.messages import (
+    ELECTION,
+    QUORUM,
+    REQUEST,
+    Address,
+    Message,
+    Notification,
+    QuorumPacket,
+    SnapshotStream,
+)
 from node.wire.frames import ElectionDecoder, QuorumDecoder, WireError, encode
 
 MAX_ACCEPTED = 256
-MAX_UNSENT = 4 * 1024 * 1024
+SLOW_FROM = 4 * 1024 * 1024
+MAX_UNSENT = 64 * 1024 * 1024
+MAX_CONFIG = 16 * 1024
 BACKLOG = 128
 BIND_ATTEMPTS = 3
 BIND_PAUSE_S = 1.0
@@ -78,9 +99,23 @@ def _reason(error: Exception) -> str:
 class Links:
     """All connections of the election port and the quorum port, for the core behind `tell`."""
 
-    def __init__(self, config: Config, tell: Callable[[Event], None], log: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tell: Callable[[Event], None],
+        log: Callable[[str, str], None],
+        turns: Optional[Turns] = None,
+        relieved: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`relieved` is called when requests may be begun again (rule 5)."""
         self.tell = tell
         self.log = log
+        self.turns = turns or Turns()
+        self.slow: Dict[Link, None] = {}
+        """Peers that requests wait for (rule 5)."""
+        self.watched: Dict[Link, float] = {}
+        """Those and others that have much to read, and when to look at them, in seconds of the event loop's clock."""
+        self._relieved = relieved
         self.patience_s = config.tick_ms * config.sync_limit / 1000
         self.attempt_s = max(1.0, config.tick_ms / 1000)
         self.conns: Dict[int, Link] = {}
@@ -124,7 +159,31 @@ class Links:
         now = loop.time()
         for link in [link for link in self.all if link.deadline is not None and link.deadline <= now]:
             link.overdue()
-        self._sweeper = loop.call_later(min(self.patience_s / 4, 1.0), self.sweep)
+        for link in [link for link, due in self.watched.items() if due <= now]:
+            link.look_again()
+        self._sweeper = loop.call_later(min(self.patience_s / 8, 1.0), self.sweep)
+
+    def wait_for(self, link: Link) -> None:
+        self.slow[link] = None
+        self.look_later(link)
+
+    def look_later(self, link: Link) -> None:
+        self.watched[link] = asyncio.get_running_loop().time() + self.patience_s / 2
+
+    def forget(self, link: Link) -> None:
+        """It has read, or is over."""
+        self.watched.pop(link, None)
+        self.relieve(link)
+
+    def relieve(self, link: Link) -> None:
+        """`link` is not waited for any more."""
+        if link in self.slow:
+            del self.slow[link]
+            if self.slow:
+                return
+            for waiting in self.all:
+                self.turns.ready(waiting)
+            self._relieved()
 
     # ---- effects -------------------------------------------------------------------------------------------------
 
@@ -202,6 +261,10 @@ class Links:
         return conn
 
 
+def _with_config(n: Notification, config: str) -> Notification:
+    return Notification(n.state, n.leader, n.zxid, n.round, n.peer_epoch, n.version, config)
+
+
 class Link(asyncio.Protocol):
     """One TCP connection.  `conn` is its id once the core knows it."""
 
@@ -220,11 +283,19 @@ class Link(asyncio.Protocol):
         self.deadline: Optional[float] = None
         self.over = False
         """Nothing is told about it any more."""
-        self._bound = MAX_UNSENT
+        self._snapshots = 0
+        """Bytes of snapshots that may wait to be sent on top of the bounds."""
+        self._written = 0
+        """Bytes that were ever to be sent."""
+        self._taken: Optional[int] = None
+        """Those that were out when others began to wait for this peer; None once it has read again."""
+        self._heard: Deque[Message] = deque()
+        self._end_reason: Optional[str] = None
+        """Why it ended, while what was heard before waits to be told."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=2**40)  # we look at its size ourselves
+        self.transport.set_write_buffer_limits(high=SLOW_FROM, low=SLOW_FROM // 2)
         name = self.transport.get_extra_info("peername")
         self.peer = "%s:%d" % name[:2] if name else "?"
         sock: socket.socket = self.transport.get_extra_info("socket")
@@ -260,14 +331,42 @@ class Link(asyncio.Protocol):
             self.fail(str(error))
             return
         self._expect(bool(messages))
-        for message in messages:
-            if self.conn is None:
-                self.conn = self.links.new_conn()
-                self.links.conns[self.conn] = self
-                self.links.tell(Accepted(self.conn, self.port))
-            if self.over:
-                return
+        if messages:
+            self._heard.extend(messages)
+            assert self.transport is not None
+            self.transport.pause_reading()
+            self.links.turns.ready(self)
+
+    @property
+    def holds_request(self) -> bool:
+        """The next thing to be told is a learner's request, and somebody is slow (rule 5)."""
+        head = self._heard[0] if self._heard else None
+        return isinstance(head, QuorumPacket) and head.type == REQUEST and bool(self.links.slow)
+
+    def work(self) -> bool:
+        """Tells one message; whether another one can be told now."""
+        if self.over or not self._heard or self.holds_request:
+            return False
+        message = self._heard.popleft()
+        if isinstance(message, Notification) and message.config is not None and len(message.config) > MAX_CONFIG:
+            message = _with_config(message, message.config[:MAX_CONFIG])
+        if self.conn is None:
+            self.conn = self.links.new_conn()
+            self.links.conns[self.conn] = self
+            self.links.tell(Accepted(self.conn, self.port))
+        if not self.over:
             self.links.tell(Received(self.conn, message))
+        if self.over:
+            return False
+        if self._heard:
+            return not self.holds_request
+        if self._end_reason is not None:
+            self._end(self._end_reason)
+        else:
+            assert self.transport is not None
+            self.transport.resume_reading()
+            self._expect(True)
+        return False
 
     def _expect(self, progress: bool) -> None:
         """Sets the deadline of what the peer owes us (rule 2)."""
@@ -283,6 +382,8 @@ class Link(asyncio.Protocol):
             assert self.transport is not None
             self.transport.abort()
             self.links.all.pop(self, None)
+        elif self._heard:
+            self._expect(True)  # it is we who are late: we have not read on
         elif self.conn is None:
             self.fail("no whole first message within %g s" % self.links.patience_s)
         else:
@@ -290,10 +391,13 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self.links.all.pop(self, None)
+        self.links.forget(self)
         if self.over:
             return
         if self.decoder.buffered:
             self.fail("it was closed in the middle of a message")
+        elif self._heard:
+            self._end_reason = "closed by the peer" if exc is None else str(exc)
         else:
             self._end("closed by the peer" if exc is None else str(exc))
 
@@ -303,14 +407,34 @@ class Link(asyncio.Protocol):
             return
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0:
-            self._bound = MAX_UNSENT
+            self._snapshots = 0
         if isinstance(effect.message, SnapshotStream):
-            self._bound += len(effect.message.stream)
+            self._snapshots += len(effect.message.stream)
         data = encode(effect.message)
-        if unsent + len(data) > self._bound:
+        if unsent + len(data) > MAX_UNSENT + self._snapshots:
             self.fail("%d bytes wait to be sent, it does not read" % unsent)
-        else:
-            self.transport.write(data)
+            return
+        self.transport.write(data)
+        self._written += len(data)
+        unsent = self.transport.get_write_buffer_size()
+        if self._taken is None and unsent > SLOW_FROM + self._snapshots:
+            self._taken = self._written - unsent
+            self.links.wait_for(self)
+
+    def look_again(self) -> None:
+        """Others have waited for it long enough (rule 5)."""
+        assert self.transport is not None
+        unsent = self.transport.get_write_buffer_size()
+        if self._written - unsent == self._taken:
+            self.fail("%d bytes wait to be sent, it does not read" % unsent)
+            return
+        self._taken = self._written - unsent
+        self.links.look_later(self)
+        self.links.relieve(self)
+
+    def resume_writing(self) -> None:
+        self._snapshots, self._taken = 0, None
+        self.links.forget(self)
 
     def fail(self, reason: str) -> None:
         """Closes at once, with the one log line."""
@@ -318,12 +442,15 @@ class Link(asyncio.Protocol):
         self.links.log("WARN", "closing %s connection of %s: %s" % (self.port, self.peer, reason))
         self.links.all.pop(self, None)
         self.transport.abort()
+        self._heard.clear()
         self._end(reason)
 
     def hang_up(self) -> None:
         """Closes once what was sent is flushed, or when that takes too long."""
         assert self.transport is not None
         self.over = True
+        self._heard.clear()
+        self.links.forget(self)
         if self.conn is not None:
             self.links.conns.pop(self.conn, None)
         self.deadline = asyncio.get_running_loop().time() + self.links.patience_s
@@ -331,5 +458,6 @@ class Link(asyncio.Protocol):
 
     def _end(self, reason: str) -> None:
         self.over = True
+        self.links.forget(self)
         if self.conn is not None and self.links.conns.pop(self.conn, None) is not None:
             self.links.tell(Lost(self.conn, reason))

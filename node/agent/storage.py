@@ -320,6 +320,11 @@ class Disk:
         else:
             self.snapshot_zxid, self.snapshot, self.log = effect.zxid, effect.stream, list(effect.txns)
 
+    def copy(self) -> Disk:
+        twin = Disk(Durable(0, 0, self.snapshot_zxid, self.snapshot, tuple(self.log)))
+        twin.epochs = dict(self.epochs)
+        return twin
+
     def load(self) -> Durable:
         """What a server would find if it started now; `StorageError` as `Storage.load`.  Changes nothing."""
         last_zxid = self.log[-1].zxid if self.log else self.snapshot_zxid

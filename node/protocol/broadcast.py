@@ -94,7 +94,8 @@ class Broadcast(ProspectiveLeader):
         if outstanding is None or sid not in self.voters:
             return
         outstanding.acks.add(sid)
-        for first, oldest in list(leading.outstanding.items()):
+        while leading.outstanding:
+            first, oldest = next(iter(leading.outstanding.items()))
             if not self.is_quorum(oldest.acks):
                 return
             del leading.outstanding[first]
@@ -149,8 +150,8 @@ class Broadcast(ProspectiveLeader):
     def on_request(self, leading: Leading, conn: int, packet: QuorumPacket) -> None:
         """A learner forwards a request of its client."""
         request = packets.decode_request(packet.data)
-        if request.type == packets.SYNC_OP:
+        if request.type == packets.SYNC_OP and len(leading.syncs) < MAX_OUTSTANDING:
             leading.syncs.append((self.last_outstanding(leading), conn, request.session, request.cxid))
             self.answer_syncs(leading)
-        elif not self.submit(leading, request, 0):
+        elif request.type == packets.SYNC_OP or not self.submit(leading, request, 0):
             self.close(leading, conn, "too many transactions are outstanding")

@@ -28,6 +28,9 @@ MS = 1_000_000
 
 INT64_MIN = -(1 << 63)
 
+MAX_EPOCH = (1 << 31) - 2
+"""The last epoch: ACKEPOCH carries epochs in 32 bits with a sign, and a zxid's upper half is no more."""
+
 DISCOVERY, SYNCHRONIZATION, BROADCAST = "discovery", "synchronization", "broadcast"
 ELECTION_PHASE = "election"
 

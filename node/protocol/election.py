@@ -26,7 +26,7 @@ from typing import Any, Dict, List, Optional
 
 from node.config import Config
 from node.protocol.connections import Connections
-from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MS
+from node.protocol.core import DISCOVERY, ELECTION_PHASE, INT64_MIN, MAX_EPOCH, MS, epoch_of
 from node.protocol.events import Durable
 from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING, Notification
 from node.protocol.votes import Ballot, Vote, ballot_of, beats, same_vote, votes_evidence
@@ -35,6 +35,7 @@ FINALIZE_WAIT_MS = 200
 NON_VOTER_INTERVAL_MS = 400
 """Maximum time between two notifications of a server that is only told when it asks, such as an observer."""
 MAX_ROUND = 1 << 62
+"""Votes of higher rounds are not heard, and there is none: who is led to this one stays in it, and elections go on."""
 NOTIFICATION_VERSION = 2
 
 
@@ -80,7 +81,7 @@ class Election(Connections):
         """Begin a new round, standing for ourselves (lookForLeader)."""
         self.role = LOOKING
         self.phase = ELECTION_PHASE
-        self.round += 1
+        self.round = min(self.round + 1, MAX_ROUND)
         self.recvset, self.outofelection = {}, {}
         self.finalize_at = None
         self.proposal = self.initial_proposal()
@@ -184,6 +185,9 @@ class Election(Connections):
         if n.leader not in self.voters:
             self.log("WARN", "Ignoring notification for non-cluster member sid %d from sid %d" % (n.leader, sid))
             return
+        if n.round > MAX_ROUND or n.peer_epoch > MAX_EPOCH or epoch_of(n.zxid) > MAX_EPOCH:
+            self.reached("vote-out-of-range")
+            return
         if n.state == LOOKING:
             self.on_looking_vote(sid, n)
         elif n.state in (FOLLOWING, LEADING):
@@ -191,7 +195,7 @@ class Election(Connections):
 
     def on_looking_vote(self, sid: int, n: Notification) -> None:
         self.outofelection.pop(sid, None)
-        if n.zxid == -1 or n.round < self.round or n.round > MAX_ROUND:
+        if n.zxid == -1 or n.round < self.round:
             return
         heard = Vote(n.leader, n.zxid, n.round, n.peer_epoch)
         if n.round > self.round:

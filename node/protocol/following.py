@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
 from node.config import Config
-from node.protocol.core import BROADCAST, MS, SYNCHRONIZATION, epoch_of, is_epoch_start, zxid_of
+from node.protocol.core import BROADCAST, MAX_EPOCH, MS, SYNCHRONIZATION, epoch_of, is_epoch_start, zxid_of
 from node.protocol.events import (
     ClientRequest,
     Dial,
@@ -217,6 +217,8 @@ class Learner(Transactions):
     # ---- discovery (section 5.3) -----------------------------------------------------------------------------------
 
     def on_leader_info(self, learning: Learning, epoch: int) -> None:
+        if epoch > MAX_EPOCH:
+            raise LeaderMisbehaved("LEADERINFO of epoch %d, above the last one, %d" % (epoch, MAX_EPOCH))
         if not self.may_promise(epoch):
             self.reached("leader-epoch-too-low")
             self.stop_following("Leaders epoch, %d is less than accepted epoch, %d" % (epoch, self.accepted_epoch))
@@ -246,6 +248,7 @@ class Learner(Transactions):
         if not learning.sync:
             if kind not in (DIFF, TRUNC, SNAP):
                 raise LeaderMisbehaved("%s where DIFF, TRUNC or SNAP belongs" % PACKET_NAMES.get(kind, kind))
+            self.expect_epoch_of(learning, packet.zxid)
             learning.sync = PACKET_NAMES[kind]
             learning.sync_zxid = self.sync_point(kind, packet.zxid)
             learning.commit_to = learning.sync_zxid
@@ -253,6 +256,7 @@ class Learner(Transactions):
             raise LeaderMisbehaved("%s where a snapshot belongs" % PACKET_NAMES.get(kind, kind))
         elif kind in (PROPOSAL, INFORM):
             txn = packets.decode_txn(packet.data)
+            self.expect_epoch_of(learning, txn.zxid)
             before = learning.proposals[-1].zxid if learning.proposals else learning.sync_zxid
             if not learning.synced and txn.zxid <= before:
                 raise LeaderMisbehaved("transaction 0x%x after 0x%x" % (txn.zxid, before))
@@ -269,6 +273,12 @@ class Learner(Transactions):
             self.on_up_to_date(learning)
         else:
             raise LeaderMisbehaved("%s in the synchronisation" % PACKET_NAMES.get(kind, kind))
+
+    def expect_epoch_of(self, learning: Learning, zxid: int) -> None:
+        """No history goes beyond its leader's epoch: with one that did, we could not start again."""
+        assert learning.epoch is not None
+        if not 0 <= epoch_of(zxid) <= learning.epoch:
+            raise LeaderMisbehaved("zxid 0x%x in epoch %d" % (zxid, learning.epoch))
 
     def sync_point(self, kind: int, zxid: int) -> int:
         """Up to where the leader's history is ours, before what it will send now."""
@@ -354,11 +364,14 @@ class Learner(Transactions):
     def on_broadcast_packet(self, learning: Learning, packet: QuorumPacket) -> None:
         kind = packet.type
         if kind == PROPOSAL:
-            self.on_proposal(packets.decode_txn(packet.data))
+            txn = packets.decode_txn(packet.data)
+            self.expect_epoch_of(learning, txn.zxid)
+            self.on_proposal(txn)
         elif kind == COMMIT:
             self.on_commit(learning, packet.zxid)
         elif kind == INFORM:
             txn = packets.decode_txn(packet.data)
+            self.expect_epoch_of(learning, txn.zxid)
             if txn.zxid > self.database.last_zxid:
                 self.append((txn,))
             self.commit(learning, txn.zxid)

@@ -8,8 +8,11 @@ The model.  A server that won an election is a *prospective* leader: another one
     than ours is sent away.
 3.  When those who promised, and we, are a quorum, we are the *established* leader of the epoch.  Any other server that
     tries for it needs one that has promised already, and each server promises an epoch once.
-4.  A voter counts once, whatever connections it has, and only members of the quorum count.
-5.  Each wait for a quorum ends after initLimit.  Then, or when the quorum cannot come about any more, we give up.
+4.  An accepted epoch counts up to `MAX_EPOCH_JUMP` above ours.  No ensemble tries more epochs in vain and then elects
+    us; a greater one is refused, and nobody steps down for it.  ZooKeeper believes any number, and one packet can lead
+    it to an epoch in which no server can follow.
+5.  A voter counts once, whatever connections it has, and only members of the quorum count.
+6.  Each wait for a quorum ends after initLimit.  Then, or when the quorum cannot come about any more, we give up.
 
 Example, servers 1 and 3 of three, 3 elected, both at epoch 4:
 
@@ -23,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Set, Tuple
 
 from node.config import Config
-from node.protocol.core import BROADCAST, DISCOVERY, MS, SYNCHRONIZATION, epoch_of, zxid_of
+from node.protocol.core import BROADCAST, DISCOVERY, MAX_EPOCH, MS, SYNCHRONIZATION, epoch_of, zxid_of
 from node.protocol.events import Durable, HangUp, Send
 from node.protocol.messages import ACKEPOCH, FOLLOWERINFO, LEADERINFO, LEADING, PACKET_NAMES, QuorumPacket, Txn
 from node.protocol.transactions import Transactions
@@ -34,8 +37,7 @@ DISLOYAL_MS = 500
 """A voter that is still LOOKING after this time (or a tick, if that is longer) does not follow us any more."""
 MAX_LEARNERS = 256
 """Above this many learners, refuse servers that are not in the configuration."""
-MAX_EPOCH = (1 << 31) - 2
-"""ACKEPOCH carries epochs in 32 bits."""
+MAX_EPOCH_JUMP = 1 << 16
 
 # What we wait for from a learner.
 ACKEPOCH_DUE, QUORUM_DUE, NEWLEADER_ACK_DUE, SYNCED = "ACKEPOCH", "quorum of ACKEPOCH", "ACK of NEWLEADER", "synced"
@@ -157,8 +159,15 @@ class ProspectiveLeader(Transactions):
             self.refuse(conn, "Follower is ahead of the leader (has a later activated configuration)")
         elif self.config.member(info.sid) is None and len(leading.handlers) >= MAX_LEARNERS:
             self.refuse(conn, "too many learners that are not in the configuration")
-        elif not -1 <= accepted <= MAX_EPOCH:
+        elif not -1 <= accepted < MAX_EPOCH:
             self.refuse(conn, "accepted epoch %d of server %d leaves no room for another" % (accepted, info.sid))
+        elif accepted > max(self.accepted_epoch, self.highest_accepted) + MAX_EPOCH_JUMP:
+            self.reached("epoch-jump-refused")
+            self.refuse(
+                conn,
+                "accepted epoch %d of server %d is more than %d above ours, %d"
+                % (accepted, info.sid, MAX_EPOCH_JUMP, self.accepted_epoch),
+            )
         else:
             del self.pending[conn]
             self.handle(leading, conn, LearnerHandler(info.sid, packet.type == FOLLOWERINFO, self.now), accepted)
@@ -208,6 +217,9 @@ class ProspectiveLeader(Transactions):
 
     def propose_epoch(self, leading: Leading) -> None:
         """On our disk before anybody is told (ZOOKEEPER-1291)."""
+        if leading.epoch > MAX_EPOCH:
+            self.stop_leading("epoch %d would be above the last one, %d" % (leading.epoch, MAX_EPOCH))
+            return
         leading.proposed = True
         leading.deadline = self.now + self.init_limit
         self.store_accepted_epoch(leading.epoch)

@@ -183,6 +183,68 @@ def test_a_disk_that_is_full_at_the_start_ends_with_10_and_one_line_that_says_so
     assert says in line
 
 
+def full_after(count: int) -> None:
+    """No file may grow over `count` bytes; for the process that is about to be started."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
+
+
+@pytest.mark.parametrize("unwritable", ["log", "events", "journal", "log and events"])
+def test_a_server_that_cannot_write_ends_with_10_at_once_whatever_it_cannot_write(one: One, unwritable: str) -> None:
+    """Fail-stop: a file is full already, and only this one.  The log, if it can be written, says why it ended."""
+    one.config.write_text(one.config.read_text().replace("tickTime=200", "tickTime=100"))
+    limit_bytes = 1 << 16
+    files = {name: one.folder / name for name in ("log", "events", "journal")}
+    arguments = ["--events", str(files["events"])]
+    if unwritable == "journal":
+        arguments += ["--journal", str(files["journal"])]
+    for name in ("log", "events"):
+        line = b'{"host_time":1,"f":"state","value":{}}\n'
+        content = line * (limit_bytes // len(line) + 1)
+        files[name].write_bytes(content[-limit_bytes:] if name in unwritable else b"")
+    files["journal"].write_bytes(b'{"crc":"00000000","event"}' + b" " * limit_bytes + b"\n")
+    with (
+        open(files["log"], "ab") as log,
+        subprocess.Popen([*one.command, *arguments], stderr=log, preexec_fn=lambda: full_after(limit_bytes)) as process,  # noqa: PLW1509
+    ):
+        assert process.wait(DEADLINE_S) == 10
+    if unwritable in ("events", "journal"):
+        assert "File too large" in files["log"].read_text()
+
+
+def test_a_log_that_fills_up_while_the_server_serves_ends_it_with_10(one: One) -> None:
+    """From a callback of a connection: asyncio would drop the connection, and let the server go on."""
+    log = one.folder / "log"
+    limit_bytes = 1 << 16
+    log.write_bytes(b"." * (limit_bytes - 8192) + b"\n")
+    command = [*one.command, "--events", str(one.folder / "events")]
+    with (
+        open(log, "ab") as file,
+        subprocess.Popen(command, stderr=file, preexec_fn=lambda: full_after(limit_bytes)) as process,  # noqa: PLW1509
+    ):
+        one.wait_until_it_serves()
+        end = time.monotonic() + DEADLINE_S
+        while process.poll() is None:
+            assert time.monotonic() < end, "it goes on, and cannot say anything"
+            with contextlib.suppress(OSError), socket.create_connection(one.client, 20) as stranger:
+                stranger.sendall(b"\xff" * 8)
+                stranger.recv(1)
+        assert process.returncode == 10
+    assert events(one.folder / "events")[-1]["value"]["code"] == 10
+
+
+@pytest.mark.parametrize("closed", ["from the start", "at the other end"])
+def test_a_server_whose_standard_error_is_closed_ends_with_10(one: One, closed: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with subprocess.Popen(
+        one.command,
+        stderr=writer,
+        preexec_fn=(lambda: os.close(2)) if closed == "from the start" else None,  # noqa: PLW1509
+    ) as process:
+        os.close(writer)
+        assert process.wait(DEADLINE_S) == 10
+
+
 def test_words_outside_the_whitelist_are_refused_as_zookeeper_refuses_them(one: One) -> None:
     one.config.write_text(one.config.read_text() + "4lw.commands.whitelist=ruok\n")
     with subprocess.Popen(one.command, stderr=subprocess.DEVNULL) as process:

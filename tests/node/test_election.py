@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from node.config import Config, Member
-from node.protocol.core import MS
-from node.protocol.election import config_text
+from node.protocol.core import MAX_EPOCH, MS
+from node.protocol.election import MAX_ROUND, config_text
 from node.protocol.events import Durable
 from node.protocol.messages import FOLLOWING, LEADING, LOOKING, OBSERVING
 from node.protocol.server import Server
@@ -372,6 +372,31 @@ def test_a_round_at_the_end_of_the_number_line_is_not_joined(round_: int, joined
     probe = Probe(2)
     probe.vote(3, LOOKING, 3, round=round_)
     assert (probe.server.round == round_) is joined
+
+
+def test_who_is_led_to_the_last_round_stays_in_it_and_is_elected_there() -> None:
+    """One round further on its votes would be heard by nobody."""
+    probe = Probe(3)
+    probe.vote(2, LOOKING, 2, round=MAX_ROUND)
+    assert probe.server.round == MAX_ROUND
+    probe.elect_self()
+    while probe.server.role == LEADING:  # nobody follows
+        probe.advance(100)
+    assert (probe.server.role, probe.server.round) == (LOOKING, MAX_ROUND)
+    probe.elect_self()
+    assert probe.server.role == LEADING
+
+
+@pytest.mark.parametrize("state", [LOOKING, FOLLOWING, LEADING])
+@pytest.mark.parametrize(
+    ("zxid", "round_", "epoch"), [(0, MAX_ROUND + 1, 0), (0, 9, MAX_EPOCH + 1), (z(MAX_EPOCH + 1, 0), 9, 1)]
+)
+def test_votes_with_numbers_that_lead_nowhere_are_not_heard(state: int, zxid: int, round_: int, epoch: int) -> None:
+    probe = Probe(2)
+    before = (probe.server.round, probe.server.proposal)
+    for sid in (1, 3):
+        probe.vote(sid, state if sid == 3 else min(state, FOLLOWING), 3, zxid, round_, epoch)
+    assert (probe.server.role, probe.server.round, probe.server.proposal) == (LOOKING, *before)
 
 
 def test_followers_of_our_round_count_whatever_their_epoch() -> None:

@@ -60,10 +60,10 @@ class Life:
         self.journal.start(self.now, effects, config=ALONE, durable=durable, bug="", code="c")
         self.perform(effects)
 
-    def tell(self, event: Event, performed: int | None = None) -> None:
+    def tell(self, event: Event, performed: int | None = None, behind: bool = False) -> None:
         self.now += 7
         effects = self.server.step(self.now, event)
-        self.journal.step(self.now, event, effects)
+        self.journal.step(self.now, event, effects, behind)
         self.perform(effects, performed)
 
     def perform(self, effects: list[Effect], performed: int | None = None) -> None:
@@ -85,9 +85,9 @@ class Life:
         while not self.server.serving:
             self.tell(self.next_timer())
 
-    def create(self, number: int, performed: int | None = None) -> None:
+    def create(self, number: int, performed: int | None = None, behind: bool = False) -> None:
         request = encode_create_request(CreateRequest(f"/{number}", b"data"))
-        self.tell(ClientRequest(5, number, 1, request, 99), performed)
+        self.tell(ClientRequest(5, number, 1, request, 99), performed, behind)
 
 
 def same(path: Path) -> tuple[int, int]:
@@ -124,6 +124,22 @@ def test_a_disk_that_another_hand_changed_between_two_starts_is_noticed(tmp_path
     life.start()
     with pytest.raises(JournalError, match="does not follow from the journal"):
         same(tmp_path / "journal")
+
+
+@pytest.mark.parametrize("synced", range(4))
+def test_a_crash_before_or_after_the_sync_that_appends_share_repeats(tmp_path: Path, synced: int) -> None:
+    """Group commit: of three creates, the last two `behind`, any first ones may be on the disk."""
+    life = Life(tmp_path / "journal")
+    life.serve()
+    life.create(1)
+    before = len(life.disk.log)
+    for number in range(3):
+        life.create(10 + number, performed=int(number < synced), behind=number > 0)
+    assert len(life.disk.log) == before + synced
+    life.start()
+    life.serve()
+    life.create(2)
+    assert same(tmp_path / "journal")[0] == 2
 
 
 def test_another_core_gives_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from node.protocol.core import MAX_EPOCH
 from node.protocol.events import StoreEpoch
+from node.protocol.leadership import MAX_EPOCH_JUMP
 from node.protocol.messages import (
     ACK,
     ACKEPOCH,
@@ -341,7 +343,32 @@ def test_a_first_packet_of_no_learner_of_ours_ends_its_connection(kind: int, zxi
     assert not probe.server.pending
 
 
-@pytest.mark.parametrize(("accepted", "epoch"), [(-1, 1), (0x7FFFFFFE, 0x7FFFFFFF)])
-def test_accepted_epochs_up_to_the_last_but_one_leave_room_for_another(accepted: int, epoch: int) -> None:
-    probe = elected()
+@pytest.mark.parametrize(("own", "accepted", "epoch"), [(0, -1, 1), (MAX_EPOCH - 9, MAX_EPOCH - 1, MAX_EPOCH)])
+def test_accepted_epochs_up_to_the_last_but_one_leave_room_for_another(own: int, accepted: int, epoch: int) -> None:
+    probe = elected(disk=durable(own, own))
     assert probe.packets(probe.learner(1, accepted))[0].zxid == z(epoch, 0)
+
+
+def test_the_last_epoch_is_the_last_one_of_the_learner_and_of_the_leader() -> None:
+    probe = elected(disk=durable(MAX_EPOCH - 9, MAX_EPOCH - 9))
+    assert probe.hung_up(probe.learner(1, MAX_EPOCH))
+    assert not probe.server.leading or probe.server.leading.epoch == MAX_EPOCH - 8
+    spent = elected(disk=durable(MAX_EPOCH, MAX_EPOCH))
+    spent.learner(1, 5)
+    assert spent.server.accepted_epoch == MAX_EPOCH
+    assert spent.server.role == LOOKING
+
+
+def test_a_jump_of_epochs_is_refused_and_deposes_nobody() -> None:
+    """One packet in a member's name must not use up the epochs, nor cost a leader its throne."""
+    probe = elected()
+    assert probe.hung_up(probe.learner(1, MAX_EPOCH_JUMP + 1))
+    assert not probe.hung_up(probe.learner(1, MAX_EPOCH_JUMP))
+    assert probe.server.leading is not None
+    assert probe.server.leading.epoch == MAX_EPOCH_JUMP + 1
+    leader = serving()[0]
+    epoch = leader.server.accepted_epoch
+    for accepted in (MAX_EPOCH - 1, epoch + MAX_EPOCH_JUMP + 1):
+        assert leader.hung_up(leader.learner(1, accepted))
+        assert leader.server.serving
+        assert leader.server.accepted_epoch == epoch

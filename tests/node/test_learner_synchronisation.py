@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from node.protocol.core import MAX_EPOCH
 from node.protocol.events import (
     AppendTxns,
     Durable,
@@ -26,7 +27,7 @@ from node.protocol.messages import (
     SnapshotStream,
 )
 from node.wire import packets
-from tests.node.following import propose, synchronizing
+from tests.node.following import propose, serving, synchronizing
 from tests.node.probe import durable, shape, txn, z
 
 
@@ -256,3 +257,29 @@ def test_history_is_not_applied_before_uptodate() -> None:
     probe.packet(conn, UPTODATE, -1)
     assert set(probe.server.database.nodes) == {"/", f"/{z(4, 1):x}"}
     assert probe.server.vote.epoch == 5, "updateElectionVote"
+
+
+def test_an_epoch_beyond_the_last_one_is_not_promised() -> None:
+    probe, _ = synchronizing(epoch=MAX_EPOCH + 1)
+    assert "leader-misbehaved" in probe.marks()
+    assert probe.server.accepted_epoch == 0
+
+
+@pytest.mark.parametrize("kind", [SNAP, DIFF, TRUNC])
+def test_a_synchronisation_beyond_the_leaders_epoch_is_left(kind: int) -> None:
+    """With such a history on its disk the server could not start again."""
+    for zxid in (z(2, 0), -1):
+        probe, conn = synchronizing()
+        probe.packet(conn, kind, zxid)
+        assert "leader-misbehaved" in probe.marks()
+
+
+def test_a_transaction_beyond_the_leaders_epoch_is_left() -> None:
+    probe, conn = synchronizing()
+    probe.packet(conn, DIFF, 0)
+    propose(probe, conn, z(2, 1))
+    assert "leader-misbehaved" in probe.marks()
+    probe, conn = serving()
+    propose(probe, conn, z(2, 1))
+    assert "leader-misbehaved" in probe.marks()
+    assert probe.server.database.last_zxid == 0

@@ -10,10 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from node.agent.links import MAX_ACCEPTED, MAX_UNSENT, Links
+from node.agent.links import MAX_ACCEPTED, MAX_CONFIG, MAX_UNSENT, SLOW_FROM, Links
 from node.config import Config, Member
 from node.protocol.events import Accepted, Connected, Dial, Event, HangUp, Lost, Received, Send
-from node.protocol.messages import ELECTION, PING, QUORUM, InitialMessage, Notification, QuorumPacket, SnapshotStream
+from node.protocol.messages import (
+    ELECTION,
+    PING,
+    QUORUM,
+    REQUEST,
+    InitialMessage,
+    Notification,
+    QuorumPacket,
+    SnapshotStream,
+)
 from node.wire.frames import V1, encode
 from node.wire.packets import encode_snapshot
 from tests.addresses import network
@@ -176,16 +185,80 @@ def test_a_peer_that_does_not_read_is_lost_at_a_bound_and_a_snapshot_may_pass_it
             _, writer = await w.connect(QUORUM)
             writer.write(encode(QuorumPacket(PING, 0, None)))
             await w.until(lambda: len(w.told) == 2)
-            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * SLOW_FROM))))
             assert w.lines == []
             packet = Send(2, QuorumPacket(PING, 0, bytes(1 << 20)))
-            for _ in range(20):
+            for _ in range(MAX_UNSENT // (1 << 20) + 16):
                 w.links.send(packet)
             await w.until(lambda: len(w.told) == 3)
             assert isinstance(w.told[2], Lost)
             assert "it does not read" in w.told[2].reason
             assert len(w.lines) == 1
             writer.close()
+
+    run(main)
+
+
+def test_of_a_long_configuration_in_a_notification_only_the_beginning_is_told() -> None:
+    """The journal keeps what is told, and a stranger may send 500 kB at a time."""
+
+    async def main() -> None:
+        async with world() as w:
+            _, writer = await w.connect(ELECTION)
+            long = Notification(0, 1, 2, 3, 4, 2, "x" * 500_000)
+            writer.write(encode(HELLO) + encode(long) + encode(VOTE))
+            await w.until(lambda: len(w.told) == 4)
+            cut = Notification(0, 1, 2, 3, 4, 2, "x" * MAX_CONFIG)
+            assert w.told[2:] == [Received(2, cut), Received(2, VOTE)]
+            writer.close()
+
+    run(main)
+
+
+def test_a_slow_reader_holds_up_requests_until_it_reads_and_never_what_else_is_said() -> None:
+    async def main() -> None:
+        async with world() as w:
+            reader, slow = await w.connect(QUORUM)
+            slow.write(encode(QuorumPacket(PING, 0, None)))
+            await w.until(lambda: len(w.told) == 2)
+            value = QuorumPacket(PING, 0, bytes(1 << 20))
+            while not w.links.slow:
+                w.links.send(Send(2, value))
+            _, other = await w.connect(QUORUM)
+            request = QuorumPacket(REQUEST, -1, b"x")
+            other.write(encode(QuorumPacket(PING, 1, None)) + encode(request))
+            await w.until(lambda: len(w.told) == 4)
+            assert w.told[3] == Received(4, QuorumPacket(PING, 1, None))
+            slow.write(encode(QuorumPacket(PING, 2, None)))  # it may speak itself, too
+            await w.until(lambda: len(w.told) == 5)
+            assert w.told[4] == Received(2, QuorumPacket(PING, 2, None))
+            while len(w.told) == 5:
+                assert await asyncio.wait_for(reader.read(1 << 20), DEADLINE_S)
+            assert w.told[5] == Received(4, request)
+            assert w.lines == []
+            slow.close()
+            other.close()
+
+    run(main)
+
+
+def test_a_reader_that_has_stopped_holds_up_requests_for_half_the_patience_at_most_and_is_lost() -> None:
+    async def main() -> None:
+        async with world(tick_ms=2000) as w:
+            _, stopped = await w.connect(QUORUM)
+            stopped.write(encode(QuorumPacket(PING, 0, None)))
+            await w.until(lambda: len(w.told) == 2)
+            while not w.links.slow:
+                w.links.send(Send(2, QuorumPacket(PING, 0, bytes(1 << 20))))
+            _, other = await w.connect(QUORUM)
+            other.write(encode(QuorumPacket(REQUEST, -1, b"x")))
+            await w.until(lambda: any(event == Received(4, QuorumPacket(REQUEST, -1, b"x")) for event in w.told))
+            assert not w.links.slow
+            await w.until(lambda: any(isinstance(event, Lost) for event in w.told))
+            lost = [event for event in w.told if isinstance(event, Lost)]
+            assert [event.conn for event in lost] == [2]
+            assert "it does not read" in lost[0].reason
+            other.close()
 
     run(main)
 
@@ -213,7 +286,7 @@ def test_a_hung_up_peer_that_never_reads_is_cut_off_at_last() -> None:
             _, writer = await w.connect(QUORUM)
             writer.write(encode(QuorumPacket(PING, 0, None)))
             await w.until(lambda: len(w.told) == 2)
-            w.links.send(Send(2, SnapshotStream(1, bytes(3 * MAX_UNSENT))))
+            w.links.send(Send(2, SnapshotStream(1, bytes(3 * SLOW_FROM))))
             w.links.hang_up(HangUp(2))
             assert w.links.all
             await w.until(lambda: not w.links.all)
