@@ -2,7 +2,7 @@
 
 Each frame takes a connection of its own, since a malformed frame ends its connection: random bytes, cut frames, wrong
 lengths, unknown versions and sids, packets that are out of place, and peers that stall.  A frame's fate is checked: the
-server closes that connection, and writes one log line or counts it.  Meanwhile a client writes, and every write
+server closes that connection, and writes one log line, or counts it.  Meanwhile a client writes, and every write
 succeeds.
 
 `ONETHRONE_MALFORMED_FRAMES` says how many frames each port gets (default 2,000).  The full proof is
