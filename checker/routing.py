@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from checker import vacuity
-from checker.availability import FOR_EVER, Availability
+from checker.availability import Availability
 from checker.history import Op, Ordered
 from checker.promises.base import OfClients, OfReports, Promise
 from checker.promises.convergence import Convergence
@@ -29,6 +29,7 @@ from checker.promises.leader_history import LeaderHistory
 from checker.promises.partial_connectivity import PartialConnectivity
 from checker.promises.stepping_down import SteppingDown
 from checker.promises.unique_leader import UniqueLeader
+from checker.servers import FOR_EVER
 from checker.vocabulary import EVERY, End, Phase, RunOp, ValueProblem, typed
 
 PROMISES: tuple[Callable[[Availability], Promise], ...] = (

@@ -28,10 +28,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from checker.availability import FOR_EVER
 from checker.history import History, Op, Process
 from checker.names import LIVENESS
 from checker.promises.base import Result
+from checker.servers import FOR_EVER
 from checker.vocabulary import End, FaultOp, RunOp
 
 IN_FLIGHT_NS = 30 * 1_000_000_000

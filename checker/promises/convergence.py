@@ -39,9 +39,10 @@ Memory: one window, and the last states of each server.
 
 from __future__ import annotations
 
-from checker.availability import FOR_EVER, Availability, Servers
+from checker.availability import Availability
 from checker.history import Op
 from checker.promises.base import Result, Violations, seconds
+from checker.servers import FOR_EVER, Servers
 from checker.vocabulary import EVERY, FaultOp, RunOp
 
 ACTS = ("majority", "everyone")

@@ -29,10 +29,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from checker.availability import FOR_EVER, Availability
+from checker.availability import Availability
 from checker.history import Op, Process
 from checker.promises.base import Result, Violations
 from checker.promises.leadership import Leadership, Leaderships, sids_of
+from checker.servers import FOR_EVER
 from checker.vocabulary import Started, State, Stopped
 
 NEEDED = {"votes": "votes", "epoch_acks": "epoch acks", "newleader_acks": "NEWLEADER acks"}
@@ -44,7 +45,7 @@ STRANGERS_MAX = 100
 """Maximum number of sids that are kept of those who are no voters."""
 
 
-class Shown:
+class EvidenceShown:
     """What a leadership has shown of one kind."""
 
     def __init__(self, op: Op, faults: list[dict[str, Any]]) -> None:
@@ -53,10 +54,10 @@ class Shown:
         self.last, self.time, self.faults = op.index, op.time, faults
 
 
-class _Shown(Leadership):
+class _ShowingLeadership(Leadership):
     def __init__(self) -> None:
         super().__init__()
-        self.shown: dict[str, Shown] = {}
+        self.shown: dict[str, EvidenceShown] = {}
         self.elected_before = False
         """It showed votes before it was established."""
         self.claims: dict[str, Op] = {}
@@ -70,7 +71,7 @@ class Evidence:
     def __init__(self, world: Availability) -> None:
         self.world = world
         self.violations = Violations(self.name)
-        self.leaderships = Leaderships(_Shown)
+        self.leaderships = Leaderships(_ShowingLeadership)
         self.judged = 0
         self.unfinished: list[str] = []
         """What nobody can know, in words."""
@@ -82,7 +83,7 @@ class Evidence:
         if now is not None:
             self._look(op, op.process, op.value, now)
 
-    def _look(self, op: Op, host: Process, state: State, leadership: _Shown) -> None:
+    def _look(self, op: Op, host: Process, state: State, leadership: _ShowingLeadership) -> None:
         if state.established:
             leadership.claims.setdefault("votes", op)
             leadership.claims.setdefault("epoch_acks", op)
@@ -98,7 +99,7 @@ class Evidence:
                 sid = self.world.run.sid(str(host))
                 given = {voter: vote for voter, vote in given.items() if _is_for(vote, sid, state)}
             if kind not in leadership.shown:
-                leadership.shown[kind] = Shown(op, self.world.faults_now())
+                leadership.shown[kind] = EvidenceShown(op, self.world.faults_now())
                 if kind == "votes" and leadership.established is None:
                     leadership.elected_before = True
             shown = leadership.shown[kind]
@@ -109,7 +110,7 @@ class Evidence:
             room = STRANGERS_MAX - len(shown.sids - voters)
             shown.sids.update(voters.intersection(new), [sid for sid in new if sid not in voters][:room])
 
-    def _end(self, host: Process, leadership: _Shown, ended: bool = True) -> None:
+    def _end(self, host: Process, leadership: _ShowingLeadership, ended: bool = True) -> None:
         """Judges a leadership that is over, or (not `ended`) lasts when the history ends."""
         quorums, claims, shown = self.world.quorums, leadership.claims, leadership.shown
         self.judged += bool(claims)
@@ -132,7 +133,7 @@ class Evidence:
             message = f"{host} was established in epoch {op.value.epoch} (op {op.index}) and never showed its {words}"
             self.violations.add(message, [op.index], [str(host)], self.world.faults_now(), op.time)
 
-    def _too_few(self, host: Process, of_epoch: int | None, words: str, shown: Shown) -> None:
+    def _too_few(self, host: Process, of_epoch: int | None, words: str, shown: EvidenceShown) -> None:
         quorums = self.world.quorums
         voters = sorted(quorums.voters & shown.sids)
         others = sorted(shown.sids - quorums.voters)

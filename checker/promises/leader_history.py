@@ -28,7 +28,7 @@ from checker.promises.leadership import Leadership, Leaderships, sids_of
 from checker.vocabulary import Started, State, Stopped
 
 
-class _Judged(Leadership):
+class _ComparedLeadership(Leadership):
     def __init__(self) -> None:
         super().__init__()
         self.shows_acks = False
@@ -44,7 +44,7 @@ class LeaderHistory:
     def __init__(self, world: Availability) -> None:
         self.world = world
         self.violations = Violations(self.name)
-        self.leaderships = Leaderships(_Judged)
+        self.leaderships = Leaderships(_ComparedLeadership)
         self.judged: set[tuple[str, int | None]] = set()
         """Established leaders that showed their own pair, with the epoch."""
         self.leaders = 0
@@ -65,7 +65,7 @@ class LeaderHistory:
                 self.violations.add(message, [index], servers, faults, time)
             leadership.worse.clear()
 
-    def _compare(self, op: Op, evidence: dict[str, Any], leadership: _Judged) -> None:
+    def _compare(self, op: Op, evidence: dict[str, Any], leadership: _ComparedLeadership) -> None:
         own, acks = _pair(evidence.get("own")), evidence.get("epoch_acks")
         if own is None or not isinstance(acks, dict):
             return

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
-from checker.availability import FOR_EVER
 from checker.history import Op
+from checker.servers import FOR_EVER
 
 Atom = tuple[str, ...]
 Effects = tuple[frozenset[Atom], frozenset[Atom]]  # possible, sure

@@ -20,10 +20,10 @@ import checker.promises.leader_history
 import checker.promises.stepping_down
 import checker.promises.unique_leader
 from checker import names
-from checker.availability import FOR_EVER
 from checker.history import read
 from checker.promises.base import VIOLATIONS_MAX, Valid
 from checker.routing import Routing
+from checker.servers import FOR_EVER
 from checker.vacuity import knowledge_ends
 from checker.verdict import check, combine, conclude
 from tests.checker.story import Story, cut, good
