@@ -15,16 +15,21 @@ ends, and a promise is judged by the side that does not accuse:
 *   A `healed` report of a host makes that host's share of its faults no longer sure, until the nemesis says that they
     are over.  A `started` report ends a `down` that was sure: the server is up again.
 *   When the last `down` of a server is over by an `ok`, the server runs again: that is what the nemesis verified.  A
-    fault of several servers is over when the last of them is up.  A server that reported its own start since the `down`
-    keeps what it has reported since then; any other one has no known state until its next report.
-*   An effect that is not listed in `checker.effects` may do anything: while it is possible, no majority has to have a
-    leader.
+    fault of several servers is over when the last of them is up.  A server that did not run until then has no known
+    state until its next report.  One that did (it has reported its start, or nobody knows that it was ever down) keeps
+    its state: it may have nothing new to report.
+*   An effect that is not listed in `checker.effects` may do anything: while it is possible, no server is fit.
 
 A server *runs* from its `started` (or its first report) to its `stopped`, or to the moment when a `down` of it is sure
-(a killed server cannot report that).  It is *fit* while it runs and no possible effect on it says otherwise.
+(a killed server cannot report that).  It is *fit* while it runs, its state is known, and no possible effect on it says
+otherwise.  So a server that just started is not fit before its first report: a JVM boots for up to ten seconds.
 
-The time of a host's report has an error bound.  `settled_at` is the latest instant at which everything fed so far has
-surely happened: a window that opens now opens then, and a window that an op closes was over at `op.earliest`.
+What a report does not say equals nothing and differs from nothing: a follower whose leader or epoch is unknown follows
+whoever leads, as far as anybody knows.
+
+The time of a host's report has an error bound.  `settled` is the latest instant at which all that matters has surely
+happened: a window that opens now opens then, and a window that an op closes was over at `op.earliest`.  A state is
+*possibly current* from the earliest time of its report to the latest time of what ended it (`Spell`).
 
 Example: a partition cuts n1 off; n2 and n3 have to have a leader from the moment when it is surely there:
 
@@ -39,10 +44,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from checker.effects import Atom
-from checker.history import Op
-from checker.vocabulary import FaultOp, Healed, RunOp, Started, State, Stopped
-
-FOR_EVER = 1 << 62
+from checker.history import Op, Process
+from checker.servers import FOR_EVER, SPELLS_MAX, Servers, Serves, Spell, agree
+from checker.vocabulary import End, FaultOp, Healed, RunOp, Started, State, Stopped
 
 REMEMBERED_MAX = 1000
 """Maximum number of entries in each memo table."""
@@ -73,68 +77,6 @@ class InForce:
             self.saved = (was_possible & ~effects if possible else was_possible, was_sure & ~effects, surely)
 
 
-class Servers:
-    """What the servers last reported."""
-
-    def __init__(
-        self,
-        run: RunOp,
-        running: dict[str, bool | None],
-        states: dict[str, State | None],
-        serves: dict[str, tuple[int | None, int | None] | None],
-        state_ops: dict[str, int],
-    ) -> None:
-        self.run = run
-        self.running = running
-        """None: no report of the server has come yet."""
-        self.states = states
-        """The last state of each running server; None where it does not run, or its state is not known."""
-        self.serves = serves
-        """The leader's sid and epoch that each server follows in broadcast, or leads in broadcast; None: neither."""
-        self.state_ops = state_ops
-        """The index of the op that reported the state."""
-        self.leaders_revision = 0
-        """Rises when `serves` or `leading` changes."""
-        self._leading: list[str] | None = None
-        """The result of `leading`; None when it has to be found again."""
-
-    def leading(self) -> list[str]:
-        """The hosts that last reported to be an established leader."""
-        if self._leading is None:
-            self._leading = [h for h, state in self.states.items() if state is not None and state.is_established]
-        return self._leading
-
-    def leader_of(self, group: Iterable[str]) -> str | None:
-        """The established leader in the group that all others of the group follow; or None."""
-        for host in self.leading():
-            if host in group and all(self.follows(member, host) for member in group):
-                return host
-        return None
-
-    def follows(self, host: str, leader: str) -> bool:
-        """Whether `host` is `leader`, or follows it in its epoch; both in broadcast."""
-        lead = self.states[leader]
-        return lead is not None and self.serves[host] == (self.run.sid(leader), lead.epoch)
-
-    def picture(self) -> Servers:
-        """A copy, for a message that may have to be written later."""
-        return Servers(self.run, self.running.copy(), self.states.copy(), self.serves.copy(), self.state_ops.copy())
-
-    def describe(self, host: str) -> str:
-        """A server in a few words, for messages."""
-        state = self.states[host]
-        if self.running[host] is False:
-            return f"{host} is down"
-        if state is None:
-            return f"{host} has not told its state"
-        words = f"{host} is {state.role}"
-        if state.role in ("FOLLOWING", "OBSERVING") and state.leader is not None:
-            words += f" {self.run.host(state.leader)}"
-        if state.epoch is not None:
-            words += f" in epoch {state.epoch}"
-        return words + (f" ({state.phase})" if state.phase and state.phase not in ("broadcast", "election") else "")
-
-
 class Availability(Servers):
     """Feed it every op of controller, nemesis and servers, in order and with typed values, before the checkers."""
 
@@ -162,18 +104,27 @@ class Availability(Servers):
         """Surely not running or paused, and not being started again."""
         self._quorums: dict[int, frozenset[str] | None] = {}
         """The memo table of `_quorum`."""
-        self.restarted: set[str] = set()
-        """Servers that reported a start since the nemesis last mentioned a `down` of them."""
+        self._op: Op
+        """The op that is being fed."""
+        self._known = 0
+        """The servers with a known state."""
+        self.under_way: set[str] = set()
+        """Faults with an `invoke` that has no answer yet."""
         self.phase: str | None = None
         self.stopped_by_themselves: list[tuple[str, int]] = []
         """Host and op of the first 100 stops that no fault explains."""
-        self.settled_at = 0
+        self._settled: dict[Process, int] = {}
+        """The greatest latest time, in ns, of the reports of each host."""
+        self._stopped_by: dict[Process, int] = {}
+        """The latest time of each host's last `stopped`."""
+        self.spells: dict[str, list[Spell]] = {host: [] for host in hosts}
+        """What each server served in; the last one until `FOR_EVER`, if it still does.  See `forget`."""
         self.revision = 0
         """Rises when anything but a state changes: who runs, and what is in force."""
         self.picture_due = FOR_EVER
-        """From this time on, in ns, each op leaves a copy of the world before it in `before`."""
+        """The first op after this time, in ns, leaves a copy of the world before it in `before`."""
         self.before: tuple[Servers, list[dict[str, Any]]] | None = None
-        """The servers and the faults in force before the last op."""
+        """The servers and the faults in force when the picture was due."""
         self._majority: tuple[int, frozenset[str] | None] = (-1, None)
         self._majorities: dict[tuple[int, int, int, int], frozenset[str] | None] = {}
         """The memo table of `_find_majority`."""
@@ -186,46 +137,64 @@ class Availability(Servers):
         time, value = op.time, op.value
         if time >= self.picture_due:
             self.before = (self.picture(), self.faults_now())
-        latest = time + (op.time_error or 0)
+            self.picture_due = FOR_EVER
         if time > self.now:  # noqa: PLR1730 - twice as fast as max
             self.now = time
-        if latest > self.settled_at:  # noqa: PLR1730
-            self.settled_at = latest
+        self._op = op
+        if isinstance(value, FaultOp):
+            (self.under_way.add if op.type == "invoke" else self.under_way.discard)(value.fault)
+            self._fault(op, value)
+        elif op.f == "phase":
+            self.phase = value.phase
+        elif not isinstance(value, End):
+            self._hear(op, value)
+
+    def _hear(self, op: Op, value: Any) -> None:
+        """Takes what a server, or its host, reports."""
+        host: Any = op.process
+        latest = op.latest
+        if latest > self._settled.get(host, -FOR_EVER):
+            self._settled[host] = latest
         if isinstance(value, State):
-            host: Any = op.process
             if self.running[host] is None:
                 self._run(host, True)
             if self.running[host]:
                 self._set(host, value)
                 self.state_ops[host] = op.index
-        elif isinstance(value, FaultOp):
-            self._fault(op, value)
         elif isinstance(value, Started):
-            self._run(str(op.process), True)
-            self.restarted.add(str(op.process))
+            self._run(host, True)
         elif isinstance(value, Stopped):
-            host = op.process
+            self._stopped_by[host] = latest
             down = self._possible & self.effects.down[host]
             if not down and self.phase != "end" and len(self.stopped_by_themselves) < 100:
                 self.stopped_by_themselves.append((host, op.index))
             self._run(host, False)
         elif isinstance(value, Healed):
-            self._heal(str(op.process), value)
-        elif op.f == "phase":
-            self.phase = value.phase
+            self._heal(host, value)
 
     def _set(self, host: str, state: State | None) -> None:
+        known = self.states[host] is not None
         self.states[host] = state
         established = state is not None and state.is_established
-        serves: tuple[int | None, int | None] | None = None
-        if state is not None and state.phase == "broadcast":
+        serves: Serves | None = None
+        if state is not None and (state.phase is None or state.phase == "broadcast"):
             if established:
                 serves = (self.run.sid(host), state.epoch)
             elif state.role == "FOLLOWING":
                 serves = (state.leader, state.epoch)
-        if serves != self.serves[host]:
+        spells = self.spells[host]
+        last = spells[-1] if spells and spells[-1].until == FOR_EVER else None
+        if (serves, established) != ((last.serves, last.leads) if last is not None else (None, established)):
+            if last is not None:
+                spells[-1] = last._replace(until=max(self._op.latest, last.since))
+            if serves is not None:
+                spells.append(Spell(serves, established, self._op.earliest, FOR_EVER))
+                del spells[:-SPELLS_MAX]
             self.serves[host] = serves
             self.leaders_revision += 1
+        if known is not (state is not None):
+            self._known ^= self.effects.down[host]
+            self._look()
         if self._leading is not None and established is not (host in self._leading):
             self._leading = None
             self.leaders_revision += 1
@@ -248,8 +217,6 @@ class Availability(Servers):
         new = fault is None
         if fault is None:
             fault = self.faults[value.fault] = InForce(op.f, value.hosts)
-        if value.after & self.effects.downs:
-            self.restarted.difference_update(self.effects.hosts_down(value.after))
         if op.type == "invoke" or fault.saved is None:
             fault.saved = (fault.possible, fault.sure, fault.surely)
             fault.target = value.after
@@ -272,7 +239,7 @@ class Availability(Servers):
         self._add_up()
         if op.type == "ok" and value.step == "stop":
             for host in self.effects.hosts_down(before & ~self._possible):
-                if not (self.running[host] and host in self.restarted):
+                if not self.running[host]:
                     self._run(host, True)  # verified to be over: it runs again, whether or not it reports that
 
     def _heal(self, host: str, healed: Healed) -> None:
@@ -301,7 +268,7 @@ class Availability(Servers):
         """Finds who is fit and who is gone, after a start, a stop, or a change of what is in force."""
         self.revision += 1
         effects, possible, sure = self.effects, self._possible, self._sure
-        self._fit = self._up & ~effects.unfit(possible)
+        self._fit = 0 if self.any_unknown() else self._up & self._known & ~effects.unfit(possible)
         self._gone = effects.paused(sure) | self._stopped & (sure | ~possible)
 
     # ---- what is ----
@@ -327,8 +294,46 @@ class Availability(Servers):
         return self._possible >> self.effects.unknown_from != 0
 
     def fit(self, host: str) -> bool:
-        """Whether it surely runs, is not paused, and has its clock and its disk in order."""
+        """Whether it surely runs, has told its state, is not paused, and has its clock and its disk in order."""
         return self._fit & self.effects.down[host] != 0
+
+    def settled(self, op: Op, hosts: Iterable[str]) -> int:
+        """The run time, in ns, by which `op`, what these hosts reported, and the stop of each other voter that is down
+        by its own word alone, have surely happened."""
+        times = [op.latest, *(self._settled[host] for host in hosts if host in self._settled)]
+        by_themselves = self._voters & self._stopped & ~(self._sure | self.effects.paused(self._sure))
+        times += [self._stopped_by[host] for host in self.effects.hosts_down(by_themselves) if host in self._stopped_by]
+        return max(times)
+
+    def without_effects(self) -> bool:
+        """Whether no effect of any fault may be in force."""
+        return not self._possible
+
+    def forget(self, before: int) -> None:
+        """Drops the spells that were over by then, in ns."""
+        for host, spells in self.spells.items():
+            if spells and spells[0].until < before:
+                self.spells[host] = [spell for spell in spells if spell.until >= before]
+
+    def may_have_converged(self, members: Iterable[str], since: int) -> list[tuple[int, int]]:
+        """The times, in ns, from `since` on in which the members may all have had one established leader of theirs.
+
+        Each as its two ends; not sorted, and they may overlap.
+        """
+        members = list(members)
+        found = []
+        for leader in members:
+            for lead in self.spells[leader]:
+                if not lead.leads:
+                    continue
+                common = [(max(lead.since, since), lead.until)]
+                for host in members:
+                    if host != leader:
+                        near = [s for s in self.spells[host] if not s.leads and agree(s.serves, lead.serves)]
+                        common = [(max(a, s.since), min(b, s.until)) for a, b in common for s in near]
+                        common = [(a, b) for a, b in common if a <= b]
+                found += [(a, b) for a, b in common if a <= b]
+        return found
 
     def may_have_quorum(self, host: str) -> bool:
         """Whether the voters that may still be talking with `host`, itself included, hold a quorum."""
@@ -358,8 +363,6 @@ class Availability(Servers):
         return self._majority[1]
 
     def _recall_majority(self) -> frozenset[str] | None:
-        if self.any_unknown():
-            return None
         links = self.effects.links
         of = (self._fit, self._gone, self._possible & links, self._sure & links)
         if of not in self._majorities:

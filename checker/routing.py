@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from checker import vacuity
-from checker.availability import FOR_EVER, Availability
+from checker.availability import Availability
 from checker.history import Op, Ordered
 from checker.promises.base import OfClients, OfReports, Promise
 from checker.promises.convergence import Convergence
@@ -29,7 +29,8 @@ from checker.promises.leader_history import LeaderHistory
 from checker.promises.partial_connectivity import PartialConnectivity
 from checker.promises.stepping_down import SteppingDown
 from checker.promises.unique_leader import UniqueLeader
-from checker.vocabulary import EVERY, Phase, RunOp, ValueProblem, typed
+from checker.servers import FOR_EVER
+from checker.vocabulary import EVERY, End, Phase, RunOp, ValueProblem, typed
 
 PROMISES: tuple[Callable[[Availability], Promise], ...] = (
     UniqueLeader,
@@ -45,6 +46,9 @@ PROMISES: tuple[Callable[[Availability], Promise], ...] = (
 
 TOGETHER = 10_000
 """Number of ops after which those of servers, nemesis and controller among them go to the promises."""
+
+
+AFTER_END = 'an op after "end", which is the last op of a run; take it out, or put "end" last'
 
 
 class Routing:
@@ -64,6 +68,8 @@ class Routing:
         self.waiting: list[Op] = []
         """Ops that are not clients', not yet typed and sorted."""
         self.order = Ordered()
+        self.ended = False
+        """The file has reached the `end` op."""
         self.ops = 0
         self.at = 0
         """The index of the op that was typed last, or that is at fault."""
@@ -111,6 +117,9 @@ class Routing:
 
     def _of_clients(self, clients: Sequence[Op], others: list[Op]) -> None:
         """Takes clients' ops, and the `others` that stand among them in the file."""
+        if self.ended and clients:
+            self.at = min(op.index for op in (*clients[:1], *others[:1]))
+            raise ValueProblem(AFTER_END)
         try:
             for promise in self.of_clients if clients else ():
                 for op in promise.feed_clients(clients, self.phase):
@@ -130,6 +139,8 @@ class Routing:
             self._take(op)
 
     def _take(self, op: Op) -> None:
+        if self.ended:
+            raise ValueProblem(AFTER_END)
         if self.run is None and not (op.process == "controller" and op.f == "run"):
             raise ValueProblem('the first op has to be "run", by the process "controller"')
         if not typed(op, self.run):
@@ -141,6 +152,7 @@ class Routing:
         else:
             if isinstance(op.value, Phase):
                 self.phase = op.value.phase
+            self.ended = isinstance(op.value, End)
             self.order.push(op)
 
     def _begin(self, run: RunOp) -> None:

@@ -106,7 +106,7 @@ def conclude(routing: Routing, history: History, again: Iterable[Op]) -> Verdict
     holes, reasons = vacuity.missing(run, happened.end, history.missing, routing.order.late)
     for result in results.values():
         result.judged = result.judged and result.name not in run.unjudged
-        vacuity.withdraw(result, holes)
+        vacuity.withdraw(result, run.voters, holes, routing.order.late)
     reasons += vacuity.too_little(results, happened)
     judged = [result for result in results.values() if result.judged]
     reasons += [f"{r.name}: {reason}" for r in judged if r.valid is not True for reason in r.reasons]

@@ -6,8 +6,9 @@ meets half a value.  It ignores fields that are not named here (they are for peo
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,6 +21,13 @@ SCHEMA = 1
 
 Role = Literal["LOOKING", "FOLLOWING", "LEADING", "OBSERVING"]
 ServerPhase = Literal["election", "discovery", "synchronization", "broadcast"]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""An epoch, an interval, a weight: never negative."""
+Bound = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""Seconds, at most 30 years: beyond that the nanoseconds of a violation leave 64 bits."""
+
+NO_HOSTS = ("controller", "nemesis")
+"""Names of processes that are not hosts."""
 
 
 class ValueProblem(Exception):
@@ -41,23 +49,23 @@ class QuorumRule(msgspec.Struct):
 
     kind: Literal["majority", "hierarchical"] = "majority"
     groups: dict[str, list[int]] = {}
-    weights: dict[str, int] = {}
+    weights: dict[str, Count] = {}
 
 
 class EnsembleSettings(msgspec.Struct):
     """What a bound is made of that the run does not state: limits in ticks, as in zoo.cfg.  0 is not stated."""
 
-    tick_ms: int = 0
-    init_limit: int = 0
-    sync_limit: int = 0
-    max_notification_interval_ms: int = 60_000
+    tick_ms: Count = 0
+    init_limit: Count = 0
+    sync_limit: Count = 0
+    max_notification_interval_ms: Count = 60_000
 
 
 class Bounds(msgspec.Struct):
     """Bounds in seconds.  A null one follows from the settings, as in histories of version 0.1."""
 
-    convergence_s: float | None = None
-    stepping_down_s: float | None = None
+    convergence_s: Bound | None = None
+    stepping_down_s: Bound | None = None
 
 
 class RunOp(msgspec.Struct, dict=True):
@@ -117,10 +125,10 @@ class State(msgspec.Struct, gc=False):
     phase: ServerPhase | None = None
     round: int | None = None
     leader: int | None = None
-    accepted_epoch: int | None = None
-    current_epoch: int | None = None
+    accepted_epoch: Count | None = None
+    current_epoch: Count | None = None
     last_zxid: int | None = None
-    epoch: int | None = None
+    epoch: Count | None = None
     established: bool = False
     evidence: dict[str, Any] | None = None
     """A leader's; that of other servers is dropped, since ops that wait for their order fill the memory."""
@@ -136,8 +144,8 @@ class Started(msgspec.Struct):
 
     sid: int | None = None
     pid: int | None = None
-    accepted_epoch: int | None = None
-    current_epoch: int | None = None
+    accepted_epoch: Count | None = None
+    current_epoch: Count | None = None
 
 
 class Stopped(msgspec.Struct):
@@ -171,8 +179,10 @@ class FaultOp(msgspec.Struct, gc=False):
 
 
 class Stream(msgspec.Struct):
-    sent: int | None = None
-    received: int | None = None
+    """The events that a host wrote, and those of them that arrived; null: nobody knows."""
+
+    sent: Count | None = None
+    received: Count | None = None
 
 
 class End(msgspec.Struct):
@@ -202,7 +212,7 @@ def typed(op: Op, run: RunOp | None) -> bool:
     if server is not None:
         kind = _of_server.get(f)
     elif process == "nemesis":
-        kind = FaultOp if isinstance(op.value, dict) and "fault" in op.value else None
+        kind = FaultOp
     elif process == "controller":
         kind = _of_controller.get(f)
     else:
@@ -232,18 +242,18 @@ def _check_run(run: RunOp) -> None:
     if run.schema != SCHEMA:
         raise ValueProblem(f"schema {run.schema} is not known; this checker reads schema {SCHEMA}")
     run.unjudged = [*names.current(run.unjudged)]
+    for name in run.unjudged:
+        if name not in names.ORDER:
+            raise ValueProblem(f"unjudged: {name!r} is not a promise; they are {', '.join(names.ORDER)}")
+    for host in NO_HOSTS:
+        if host in run.ensemble:
+            raise ValueProblem(f"ensemble: no host may be called {host!r}, which is a process of every run")
     sids = [server.sid for server in run.ensemble.values()]
     if len(set(sids)) < len(sids):
         raise ValueProblem("two servers of the ensemble have the same sid")
     if not run.voters:
         raise ValueProblem("the ensemble has no participant")
-    for sid in run.quorum.weights:
-        if not sid.isdecimal():
-            raise ValueProblem(f"quorum.weights: {sid!r} is not a sid")
-    if run.quorum.kind == "hierarchical":
-        grouped = sorted(sid for group in run.quorum.groups.values() for sid in group)
-        if grouped != sorted(run.sid(host) for host in run.voters):
-            raise ValueProblem("quorum.groups: every participant has to be in exactly one group")
+    _check_quorum(run)
     if run.bounds.convergence_s is not None and run.bounds.stepping_down_s is not None:
         return
     for name, value in (("tick_ms", run.settings.tick_ms), ("init_limit", run.settings.init_limit),
@@ -252,14 +262,39 @@ def _check_run(run: RunOp) -> None:
             raise ValueProblem(f"settings.{name} has to be more than 0, not {value}")
 
 
+def _check_quorum(run: RunOp) -> None:
+    for sid in run.quorum.weights:
+        if not sid.isdecimal():
+            raise ValueProblem(f"quorum.weights: {sid!r} is not a sid")
+    if run.quorum.kind == "hierarchical":
+        grouped = sorted(sid for group in run.quorum.groups.values() for sid in group)
+        if grouped != sorted(run.sid(host) for host in run.voters):
+            raise ValueProblem("quorum.groups: every participant has to be in exactly one group")
+        if not any(run.quorum.weights.get(str(sid), 1) for sid in grouped):
+            raise ValueProblem("quorum.weights: all are 0, so there is no quorum; give some participant a weight")
+
+
 def _check_server(host: Process, value: State | Started, server: ServerEntry) -> None:
     if value.sid is not None and value.sid != server.sid:
         raise ValueProblem(f"{host} has sid {server.sid} in the run's ensemble, not {value.sid}")
     if isinstance(value, State):
         if value.role != "LEADING":
             value.evidence = None
+        for kind in OF_SIDS if value.evidence else ():
+            _check_sids(kind, (value.evidence or {}).get(kind))
         if value.established and (value.role != "LEADING" or value.epoch is None):
             raise ValueProblem('"established" is said of a leader, and with its "epoch"')
+
+
+OF_SIDS = ("votes", "epoch_acks", "newleader_acks")
+
+
+def _check_sids(kind: str, shown: Any) -> None:
+    if shown is not None and not isinstance(shown, list | dict):
+        raise ValueProblem(f"evidence.{kind} has to be a list of sids, or an object by sid, not {shown!r}")
+    for sid in shown or ():
+        if type(sid) is not int and not (isinstance(sid, str) and re.fullmatch("-?[0-9]{1,18}", sid)):
+            raise ValueProblem(f"evidence.{kind}: {sid!r} is not a sid")
 
 
 def _compact(fault: FaultOp, f: str, run: RunOp) -> None:

@@ -24,7 +24,7 @@ One object a line, UTF-8; every line ends with a newline.  `docs/history.md` des
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -34,20 +34,25 @@ Process = int | str
 NO_OP = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `decode` raises for a line that is not an op; RecursionError where brackets nest thousands deep."""
 
+TIME_MAX = 1 << 60
+"""36 years, in nanoseconds: sums and differences of a few times stay within 64 bits."""
+
+Time = Annotated[int, msgspec.Meta(ge=-TIME_MAX, le=TIME_MAX)]
+
 OpType = Literal["invoke", "ok", "fail", "info"]
 
 
 class Op(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One line of the history; the table above gives the fields."""
 
-    index: int
-    time: int
+    index: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX)]
+    time: Time
     process: Process
     type: OpType
     f: str
     value: Any = None
-    host_time: int | None = None
-    time_error: int | None = None
+    host_time: Time | None = None
+    time_error: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX)] | None = None
     server: str | None = None
     error: str | None = None
     more: dict[str, Any] | None = msgspec.field(default=None, name="*")

@@ -5,9 +5,9 @@ Clients create values; each is a number that one create of the run uses.
 *   A value is *committed* once its create was acknowledged (`ok`), or once any read returned it: even if nobody
     acknowledged it, it was committed by then.  It stays committed, whatever comes later.
 *   A *final read* is a `read-all` of one server, after a sync, that a client invoked in phase `everyone` or `end`.  It
-    has to return every value that was committed when it was invoked.  Of several final reads of a server the last
-    counts.
-*   No read, final or not, returns a value that no client tried to create before (not even in a create that failed).
+    has to return every value that was committed when it was invoked.  Every one counts.
+*   No read, final or not, returns a value that no client tried to create before, nor one whose create ended as `fail`:
+    that promises that it did not happen (Jepsen calls such a read aborted).
 *   A read of one key returns that key, or null.  Null is never held against a server: ZooKeeper's reads may be stale.
 
         create 7  invoke   ok                                        7 is committed from here on
@@ -114,9 +114,11 @@ class Values:
                             return count, named
         return count, named
 
-    def commit(self, ranges: Ranges) -> list[int]:
-        """Commits every value of `ranges` that somebody tried; returns those that were not committed before."""
-        newly = []
+    def commit(self, ranges: Ranges) -> tuple[list[int], list[int]]:
+        """Commits every value of `ranges` that somebody tried; returns those that were not committed before, and those
+        of them whose create failed."""
+        newly: list[int] = []
+        failed: list[int] = []
         for number, begin, end in self.inside(ranges):
             page = self.pages[number]
             for what in (TRIED, FAILED):
@@ -124,12 +126,14 @@ class Values:
                 while at >= 0:
                     page[at] = COMMITTED
                     newly.append((number << _PAGE_BITS) + at)
+                    if what == FAILED:
+                        failed.append(newly[-1])
                     at = page.find(what, at + 1, end)
-        return newly
+        return newly, sorted(failed)
 
 
 class FinalRead:
-    """The last final read of a server, and the values that it lacks."""
+    """A final read, and the values that it lacks."""
 
     def __init__(self, op: Op, missing: int, named: list[int]) -> None:
         self.op = op
@@ -143,13 +147,18 @@ class Durability:
     def __init__(self, world: Availability) -> None:
         self.world = world
         self.violations = Violations(self.name)
+        self.servers: frozenset[str | None] = frozenset({*world.run.ensemble, None})
+        """What the `server` of an op may be."""
         self.values = Values()
         self.acknowledged = 0
         self.tried = 0
         self.reads = 0
         self.open_reads: dict[Process, tuple[str | None, list[int]]] = {}
         """client -> the phase in which it invoked its read-all, and the values that were committed since."""
-        self.final_reads: dict[str, FinalRead] = {}
+        self.final_reads: set[str] = set()
+        """The servers that were read at the end."""
+        self.lacking: list[FinalRead] = []
+        """Final reads that lack values, the first hundred."""
         self.phantoms: list[tuple[Op, int, list[int]]] = []
         """Reads of values that nobody tried: the op, how many values, and the first of them."""
         self.committed_at: dict[int, list[int]] = {}
@@ -163,11 +172,13 @@ class Durability:
         """
         tried = acknowledged = reads = 0
         pages, page_bits, in_page, committed = self.values.pages, _PAGE_BITS, _IN_PAGE, COMMITTED  # locals are faster
-        open_reads = self.open_reads
+        open_reads, servers = self.open_reads, self.servers
         others = []
         op = None
         try:
             for op in ops:
+                if op.server not in servers:
+                    raise ValueProblem(f'"server" has to be a host of the run\'s ensemble, not {op.server!r}')
                 f = op.f
                 if f == "create":
                     value = op.value
@@ -183,16 +194,20 @@ class Durability:
                     kind = op.type
                     if kind == "invoke":
                         tried += 1
-                        if not page[at]:
-                            page[at] = TRIED
+                        if page[at]:
+                            raise ValueProblem(f"'create' of {value} was invoked before; each value is created once")
+                        page[at] = TRIED
                     elif kind == "ok":
                         acknowledged += 1
                         if open_reads and page[at] != committed:
                             for _, since in open_reads.values():
                                 since.append(value)
                         page[at] = committed
-                    elif kind == "fail" and page[at] != committed:
-                        page[at] = FAILED
+                    elif kind == "fail":
+                        if page[at] == committed:
+                            self._aborted(op, [value])
+                        else:
+                            page[at] = FAILED
                 elif f == "read":
                     if op.type == "ok":
                         try:
@@ -242,6 +257,8 @@ class Durability:
         elif known == UNTRIED:
             self._phantom(op, 1, [key])
         elif known != COMMITTED:
+            if known == FAILED:
+                self._aborted(op, [key])
             self._commit(key)
 
     def _read_all(self, op: Op, phase: str | None) -> None:
@@ -267,10 +284,21 @@ class Durability:
                     missing += 1
                     if len(listed) < LISTED_MAX:
                         listed.append(value)
-            self.final_reads[str(op.server)] = FinalRead(op, missing, listed)
-        newly = self.values.commit(ranges)
+            self.final_reads.add(str(op.server))
+            if missing and len(self.lacking) < LISTED_MAX:
+                self.lacking.append(FinalRead(op, missing, listed))
+        newly, failed = self.values.commit(ranges)
+        if failed:
+            self._aborted(op, failed)
         for _, others in self.open_reads.values():
             others.extend(newly)
+
+    def _aborted(self, op: Op, values: list[int]) -> None:
+        """A read returned values whose create failed; `op` is that read, or the answer to the create after it."""
+        verb = "was" if len(values) == 1 else "were"
+        named = f"{spell(values[:LISTED_MAX])}{', ...' if len(values) > LISTED_MAX else ''}"
+        message = f"{named} {verb} read although the create failed, which says that it did not happen (op {op.index})"
+        self.violations.add(message, [op.index], [op.server] if op.server else [], [], op.time)
 
     def _phantom(self, op: Op, count: int, named: list[int]) -> None:
         if len(self.phantoms) < LISTED_MAX:
@@ -278,7 +306,7 @@ class Durability:
 
     def lost(self) -> set[int]:
         """The lost values for which `find_proofs` looks: nothing else needs a second reading of the history."""
-        return {value for read in self.final_reads.values() for value in read.named[:PROVEN_MAX]}
+        return {value for read in self.lacking for value in read.named[:PROVEN_MAX]}
 
     def find_proofs(self, ops: Iterable[Op]) -> None:
         """Finds, in the whole history read again, the ops that show the lost values to be committed."""
@@ -304,15 +332,14 @@ class Durability:
             unread = [host for host in self.world.voters if host not in self.final_reads]
             if unread:
                 reasons.append(f"no final read of {', '.join(unread)}")
-        for host, read in self.final_reads.items():
-            if read.missing:
-                ops = [read.op.index, *(index for value in read.named for index in self.committed_at.get(value, []))]
-                message = (
-                    f"{read.missing} committed value{'s are' if read.missing > 1 else ' is'} lost on {host}: "
-                    f"{spell(read.named)}{', ...' if read.missing > len(read.named) else ''} "
-                    f"(acknowledged or read before, not in the final read, op {read.op.index})"
-                )
-                self.violations.add(message, ops, [host], self.world.faults_now(), read.op.time)
+        for read in self.lacking:
+            ops = [read.op.index, *(index for value in read.named for index in self.committed_at.get(value, []))]
+            message = (
+                f"{read.missing} committed value{'s are' if read.missing > 1 else ' is'} lost on {read.op.server}: "
+                f"{spell(read.named)}{', ...' if read.missing > len(read.named) else ''} "
+                f"(acknowledged or read before, not in the final read, op {read.op.index})"
+            )
+            self.violations.add(message, ops, [str(read.op.server)], self.world.faults_now(), read.op.time)
         for op, count, named in self.phantoms:
             words = f"{spell(named)}{', ...' if count > len(named) else ''}"
             if self.world.lines_missing:

@@ -4,7 +4,7 @@ The rule.  With its accepted epoch a server promises to follow no leader of an o
 votes.  Both are on disk before the server reports them (QuorumPeer's files acceptedEpoch and currentEpoch).  So in the
 order of one server's own reports (`state` and `started`), over all its restarts:
 
-*   accepted epoch: never less than it was;
+*   accepted epoch: never less than it was, nor less than a current epoch that was reported since;
 *   current epoch: never less than it was;
 *   current epoch <= accepted epoch, in each report that has both.
 
@@ -58,6 +58,8 @@ class Epochs:
             if current < last.current:
                 self._fell(op, host, "current", last.current, last.current_op, current)
             last.current, last.current_op = current, op.index
+            if accepted is None and current > last.accepted:
+                last.accepted, last.accepted_op = current, op.index  # it is at least that, though it was not reported
             if accepted is not None and current > accepted:
                 message = f"{host} has current epoch {current}, above its accepted epoch {accepted} (op {op.index})"
                 self.violations.add(message, [op.index], [str(host)], self.world.faults_now(), op.time)

@@ -8,8 +8,8 @@ A *partial window* is the time in which no majority has to have a leader (`Avail
 fit voters that reach each other, directly or through each other, over links that surely work both ways and are not
 degraded, hold a quorum.  It is *empty* while no established leader has a quorum of voters that follow it in broadcast.
 
-A fault that is just beginning or ending, or whose outcome is unknown, ends the window, and so does a server that never
-reported anything: nobody knows who hears whom then.
+A fault that is just beginning or ending, or whose outcome is unknown, ends the window, and so does a server that has
+not told its state since it started: nobody knows who hears whom then.
 
 Memory: one window.
 """
@@ -59,7 +59,9 @@ class PartialConnectivity:
             self.empty_since = op.time
 
     def _settled(self) -> bool:
-        return not self.world.in_doubt() and None not in self.world.running.values()
+        world = self.world
+        told = all(runs is False or (runs and world.states[host] is not None) for host, runs in world.running.items())
+        return told and not world.in_doubt()
 
     def _look_for_leader(self) -> bool:
         world = self.world

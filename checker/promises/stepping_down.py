@@ -16,8 +16,8 @@ A leader gives a follower up `sync_limit` ticks after its last packet, or `init_
 still being synchronized (LearnerHandler's read timeout).  The ticks are whole, and Leader.lead counts the synced
 followers once a tick, hence two more.  The last second is for a busy host.
 
-Clock errors: the loss counts from `Availability.settled_at`, and ends at the earliest instant that the op allows in
-which the leader no longer leads without a quorum.
+Clock errors: the loss counts from `Availability.settled`, and ends at the earliest instant that the op allows in which
+the leader no longer leads without a quorum.  Only that op, or the end of the history, tells how long it lasted.
 
 Memory: one entry a host.
 """
@@ -43,14 +43,13 @@ class Loss:
 
     def __init__(self, world: Availability, host: str, op: Op) -> None:
         state = world.states[host]
-        self.since = world.settled_at
+        self.since = world.settled(op, (host,))
         self.op = op.index
         """The index of the op that took the quorum."""
         self.state_op = world.state_ops[host]
         """The index of the report that it leads."""
         self.epoch = state.epoch if state is not None else None
         self.faults = world.faults_now()
-        self.accused = False
 
 
 class SteppingDown:
@@ -76,8 +75,8 @@ class SteppingDown:
                 return
         lost = [host for host in leading if world.fit(host) and not world.may_have_quorum(host)]
         for host in list(self.lost):
-            self._judge(host, op.earliest, op.index)
             if host not in lost:
+                self._judge(host, op.earliest, op.index)
                 del self.lost[host]
         for host in lost:
             if host not in self.lost:
@@ -89,8 +88,7 @@ class SteppingDown:
         loss = self.lost[host]
         lasted = min(now, self.world.knowledge_ends) - loss.since
         self.longest_ns = max(self.longest_ns, lasted)
-        if lasted > self.bound_ns and not loss.accused:
-            loss.accused = True
+        if lasted > self.bound_ns:
             message = (
                 f"{host} leads epoch {loss.epoch} without a quorum since op {loss.op}, and did not step down "
                 f"within {seconds(self.bound_ns)} s (it was still leading {seconds(lasted)} s later)"

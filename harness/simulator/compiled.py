@@ -33,7 +33,7 @@ MODULES = (
     *(f"node.protocol.{name}" for name in ("transactions", "votes")),
     *(f"node.wire.{name}" for name in ("jute", "packets")),
     *(f"node.agent.{name}" for name in ("four_letter_words", "links", "storage", "traffic")),
-    *(f"checker.{name}" for name in ("availability", "effects", "quorums")),
+    *(f"checker.{name}" for name in ("availability", "effects", "quorums", "servers")),
     *(f"checker.promises.{name}" for name in ("convergence", "durability", "epochs", "evidence", "leader_history")),
     *(f"checker.promises.{name}" for name in ("partial_connectivity", "stepping_down", "unique_leader")),
     "nemesis.conductor",

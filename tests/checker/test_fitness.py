@@ -26,7 +26,7 @@ class Told:
         self.world = Availability(self.run)
         self.index = 0
         for host in self.run.ensemble if started else ():
-            self(host, "info", "started", {})
+            self.start(host)
 
     def __call__(self, process: str, type: Any, f: str, value: Any, **fields: Any) -> Availability:
         self.index += 1
@@ -34,6 +34,11 @@ class Told:
         assert typed(op, self.run)
         self.world.feed(op)
         return self.world
+
+    def start(self, host: str) -> Availability:
+        """It starts and reports that it looks for a leader."""
+        self(host, "info", "started", {})
+        return self(host, "info", "state", {"role": "LOOKING", "phase": "election"})
 
     def fault(self, type: Any, step: str, effects: Any, name: str = "f1") -> Availability:
         return self("nemesis", type, "fault", {"fault": name, "step": step, "effects": effects})
@@ -144,7 +149,7 @@ def test_a_killed_server_is_up_again_when_it_says_so() -> None:
     assert told.majority == "n2 n3"
     told.fault("invoke", "stop", [])
     assert told.majority is None  # it may be starting
-    told("n1", "info", "started", {})
+    told.start("n1")
     told.fault("ok", "stop", [])
     assert told.majority == "n1 n2 n3"
 
@@ -157,16 +162,16 @@ def test_a_server_that_is_up_before_the_others_of_its_kill_has_told_what_it_is(s
     if started:
         told("n1", "info", "started", {})
     told("n1", "info", "state", {"role": "LOOKING"})
-    told("n2", "info", "started", {})
+    told.start("n2")
     told.fault("ok", "stop", [])
-    assert told.majority == "n1 n2 n3"
     assert (told.world.states["n1"] is not None) is started
+    assert told.majority == ("n1 n2 n3" if started else None)
 
 
 def test_a_started_report_ends_a_kill_that_is_never_stopped() -> None:
     told = Told()
     told.fault("ok", "start", [{"down": ["n1"]}])
-    told("n1", "info", "started", {})
+    told.start("n1")
     told.fault("ok", "start", [], "f2")
     assert told.majority == "n1 n2 n3"
 
@@ -207,7 +212,13 @@ def test_a_window_opens_no_earlier_than_the_error_bounds_allow() -> None:
     told = Told(started=False)
     for host, error in (("n1", 50), ("n2", 5), ("n3", 1)):
         told(host, "info", "started", {}, time=100, host_time=1, time_error=error)
-    assert told.world.settled_at == 150
+    op = Op(9, 101, "nemesis", "ok", "kill", None)
+    assert told.world.settled(op, ["n1", "n2"]) == 150
+    assert told.world.settled(op, ["n2", "n3"]) == 105
+    told("n1", "info", "stopped", {}, time=102, host_time=2, time_error=70)
+    assert told.world.settled(op, ["n2", "n3"]) == 172  # the two are owed a leader because n1 is gone
+    told.fault("ok", "start", [{"down": ["n1"]}])
+    assert told.world.settled(op, ["n2", "n3"]) == 105
 
 
 def test_hierarchical_quorums_decide_who_is_a_majority() -> None:
@@ -248,6 +259,17 @@ def test_groups_and_weights() -> None:
         ({"settings": SETTINGS | {"tick_ms": 0}}, "settings.tick_ms has to be more than 0"),
         ({"settings": {"tick_ms": 100}}, "settings.init_limit has to be more than 0"),
         ({"settings": {}, "bounds": {"convergence_s": 3.0}}, "settings.tick_ms has to be more than 0"),
+        ({"settings": SETTINGS | {"max_notification_interval_ms": -1}}, "max_notification_interval_ms"),
+        ({"bounds": {"convergence_s": -1}}, "bounds.convergence_s"),
+        ({"bounds": {"stepping_down_s": 1e300}}, "bounds.stepping_down_s"),
+        ({"quorum": {"weights": {"1": -1}}}, "quorum.weights"),
+        (
+            {"quorum": {"kind": "hierarchical", "groups": {"a": [1, 2, 3]}, "weights": {"1": 0, "2": 0, "3": 0}}},
+            "quorum.weights: all are 0",
+        ),
+        ({"unjudged": ["durabillity"]}, "unjudged: 'durabillity' is not a promise"),
+        ({"ensemble": {"controller": {"sid": 1}}}, "no host may be called 'controller'"),
+        ({"ensemble": {"nemesis": {"sid": 1}}}, "no host may be called 'nemesis'"),
     ],
 )
 def test_a_run_that_cannot_be_meant_is_refused(run: dict[str, Any], words: str) -> None:
@@ -266,5 +288,56 @@ def test_a_server_that_cannot_say_that_it_started_is_up_when_its_last_kill_is_ov
     told.fault("ok", "stop", [], "f1")
     assert told.majority == "n2 n3"
     told.fault("ok", "stop", [], "f2")
+    told("n1", "info", "state", {"role": "LOOKING"})
     assert told.majority == "n1 n2 n3"
     assert told.world.stopped_by_themselves == []
+
+
+def test_a_server_is_fit_from_its_first_report_not_from_its_start() -> None:
+    """A JVM boots for up to ten seconds on a loaded machine before it can look for a leader."""
+    told = Told()
+    told("n1", "info", "started", {})
+    assert told.majority is None
+    told("n1", "info", "state", {"role": "LOOKING"})
+    assert told.majority == "n1 n2 n3"
+
+
+def test_a_server_that_was_only_perhaps_killed_keeps_its_state() -> None:
+    told = Told()
+    told.fault("invoke", "start", [{"down": ["n1"]}])
+    told.fault("info", "start", [{"down": ["n1"]}])
+    told.fault("invoke", "stop", [])
+    told.fault("ok", "stop", [])
+    assert told.world.states["n1"] is not None
+    assert told.majority == "n1 n2 n3"
+
+
+def test_no_server_is_fit_under_an_effect_that_nobody_knows() -> None:
+    told = Told()
+    told.fault("invoke", "start", [{"gremlins": ["n1"]}])
+    assert not any(told.world.fit(host) for host in told.run.ensemble)
+
+
+FOLLOWER = {"role": "FOLLOWING", "phase": "broadcast", "leader": 3, "epoch": 2}
+
+
+@pytest.mark.parametrize(
+    ("reported", "follows"),
+    [
+        (FOLLOWER, True),
+        ({"role": "FOLLOWING"}, True),
+        ({k: v for k, v in FOLLOWER.items() if k != "epoch"}, True),
+        ({k: v for k, v in FOLLOWER.items() if k != "leader"}, True),
+        ({k: v for k, v in FOLLOWER.items() if k != "phase"}, True),
+        (FOLLOWER | {"epoch": 1}, False),
+        (FOLLOWER | {"leader": 2}, False),
+        (FOLLOWER | {"phase": "synchronization"}, False),
+        ({"role": "LOOKING"}, False),
+    ],
+)
+def test_what_a_follower_does_not_say_differs_from_nothing(reported: dict[str, Any], follows: bool) -> None:
+    told = Told()
+    told("n3", "info", "state", {"role": "LEADING", "phase": "broadcast", "epoch": 2, "established": True})
+    told("n2", "info", "state", FOLLOWER)
+    told("n1", "info", "state", reported)
+    assert told.world.leader_of(["n1", "n2", "n3"]) == ("n3" if follows else None)

@@ -191,7 +191,7 @@ def test_an_op_that_comes_after_the_window_is_told_late() -> None:
         out += [ready.index for ready in order.pop_ready()]
     out += [op.index for op in order.pop_all()]
     assert out == [0, 1, 3, 2]
-    assert order.late == [3]
+    assert list(order.late) == [3]
 
 
 def test_the_window_holds_a_bounded_number_of_ops() -> None:

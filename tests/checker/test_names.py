@@ -34,6 +34,7 @@ def both_broken() -> Story:
     story.state("n1", at=1.6)
     story.state("n2", at=1.6)
     story.started("n3", at=1.7)
+    story.state("n3", at=1.71)
     story.lead("n2", 1, at=8.0)
     story.end(at=9.0)
     return story

@@ -23,6 +23,7 @@ from checker import names
 from checker.history import read
 from checker.promises.base import VIOLATIONS_MAX, Valid
 from checker.routing import Routing
+from checker.servers import FOR_EVER
 from checker.vacuity import knowledge_ends
 from checker.verdict import check, combine, conclude
 from tests.checker.story import Story, cut, good
@@ -177,7 +178,11 @@ RULES: dict[str, tuple[Any, str, Any]] = {
     "bad-two-leaders-in-one-epoch": (checker.promises.unique_leader.UniqueLeader, "_establish", nothing),
     "bad-established-twice-in-one-epoch": (checker.promises.unique_leader.UniqueLeader, "_establish", nothing),
     "bad-majority-without-a-leader": (checker.promises.convergence.Convergence, "_judge", nothing),
-    "bad-one-server-never-joins": (checker.availability.Servers, "leader_of", lambda *_: "n2"),
+    "bad-one-server-never-joins": (
+        checker.availability.Availability,
+        "may_have_converged",
+        lambda _, members, since: [(since, FOR_EVER)],
+    ),
     "bad-throne-empties-without-a-fault": (checker.promises.convergence.Convergence, "_judge", nothing),
     "bad-leader-without-quorum-stays": (checker.availability.Availability, "may_have_quorum", lambda *_: True),
     "bad-deaf-leader-stays": (checker.effects.Effects, "apart", lambda *_, **__: ([0] * 3, [0] * 3)),
