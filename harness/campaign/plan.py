@@ -376,27 +376,27 @@ def _too_short(plan: CampaignPlan, setting: Setting) -> list[str]:
 
 
 TEMPLATE = """\
-# A campaign of Onethrone.  Every key may be left out; what stands here is what it is then.
+# A campaign of Onethrone.  You may leave out any key: this file shows the defaults.
 #   onethrone campaign {path} --for 8h
 #   onethrone campaign --resume
 
-name = "campaign"             # results/<name>/<UTC time>/
-seed = 0                      # the first; every run takes the next
-length = "8h"                 # --for changes it
-lease_s = 30.0                # how long a host keeps its faults without hearing from its run
-report_s = 60.0               # the report is written again after so many seconds
+name = "campaign"             # the campaign's folder is results/<name>/<UTC time>/
+seed = 0                      # of the first run; each run takes the next seed
+length = "8h"                 # --for overrides it
+lease_s = 30.0                # how long a host keeps its faults after it last heard from its run
+report_s = 60.0               # seconds between two versions of the report
 
 [hosts]                       # runs on hosts
-ensembles = ["lab:5"]         # one for each ensemble, side by side: "lab:N" hosts made here, or "n1,n2,n3"; [] is none
-ssh_config = ""               # the OpenSSH config that knows the names
+ensembles = ["lab:5"]         # side by side: "lab:N" makes N hosts here, "n1,n2,n3" are your own; []: no runs on hosts
+ssh_config = ""               # the OpenSSH config for your own hosts
 directory = "/var/lib/onethrone"
 
-[simulator]                   # beside them, on this machine
-processes = 1                 # 0: nothing is simulated
-batch = 50                    # seeds of a process
+[simulator]                   # at the same time, on this machine
+processes = 1                 # 0: no simulation
+batch = 50                    # seeds that a process runs
 limit_s = 60.0                # simulated seconds of a run
 
-[mixes]                       # kinds of fault that a storm is drawn from (docs/faults.md)
+[mixes]                       # the kinds of fault to draw (docs/faults.md)
 all = []                      # every kind that the hosts can do
 crashes = ["kill", "stop", "host-kill", "pause"]
 network = ["partition", "flap", "loss", "rate", "slow"]
@@ -404,7 +404,7 @@ time = ["clock", "pause", "kill"]
 
 [[settings]]                  # a system under test; each run takes one setting, one size, one mix
 name = "plain"
-share = 1                     # how often, beside the shares of other settings
+share = 1                     # how often, relative to the shares of other settings
 on = ["hosts", "simulator"]
 servers = [5, 3]
 mixes = []                    # [] is all of them
@@ -420,13 +420,13 @@ max_notification_interval_ms = 1000
 # servers = [5]
 # system = {{ onethrone = {{ tick_ms = 300 }} }}
 # ensemble = {{ observers = ["n5"] }}
-# workload = {{ workers = 3, rate_per_s = 10.0 }}             # what clients do; the rate is of all together
+# workload = {{ workers = 3, rate_per_s = 10.0 }}             # what clients do; the rate of all together
 # bounds = {{ convergence_s = 0.0, stepping_down_s = 0.0 }}   # seconds; 0 is the bound that the system claims
 #
-# [[settings]]                                                # a planted bug: its runs have to be found invalid
+# [[settings]]                                                # a planted bug, to test the harness itself
 # name = "planted"
 # ensemble = {{ bug = "half-quorum" }}
-# expect = "violation"                                        # then finding it does not make the campaign invalid
+# expect = "violation"                                        # finding it does not make the campaign invalid
 #
 # [[settings]]
 # name = "zookeeper"
@@ -439,13 +439,13 @@ limit_s = 60.0                # calm, storm and the two acts
 start_s = 60.0
 collect_s = 60.0
 
-[canary]                      # a planted bug that has to be found: else the harness is blind, and the verdict unknown
+[canary]                      # a planted bug; until it is found, the harness is blind and the verdict unknown
 bug = "half-quorum"
-every = 100                   # runs of a place
+every = 100                   # runs of a place between two canaries
 
-[deadlines]                   # after which a process is ended, and what is there is judged
-hosts_s = 180.0               # hosts made, looked at and connected
-slack_s = 60.0                # beyond what a run's phases are planned for
+[deadlines]                   # seconds after which a process is ended, and its history judged
+hosts_s = 180.0               # to make, check and connect the hosts
+slack_s = 60.0                # beyond the planned length of a run
 end_s = 60.0                  # from SIGTERM to SIGKILL
 seed_s = 120.0                # one simulated run
 judge_s = 600.0
@@ -453,10 +453,10 @@ replay_s = 600.0
 shrink_s = 600.0
 
 [budget]
-disk_mb = 20000.0             # for all that the campaign keeps
-free_mb = 1000.0              # to be left free on the disk
+disk_mb = 20000.0             # for everything that the campaign keeps
+free_mb = 1000.0              # to leave free on the disk
 
-[retention]                   # failing runs on hosts are always kept whole
-passing = 40                  # passing runs on hosts, compressed
-failing_seeds = 5             # folders of simulated runs for each failure
+[retention]                   # failing runs on hosts are always kept complete
+passing = 40                  # passing runs on hosts to keep, compressed
+failing_seeds = 5             # folders of simulated runs to keep for each failure
 """

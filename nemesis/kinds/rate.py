@@ -10,7 +10,7 @@ from nemesis.kinds.base import BYTES_PER_S, Card, OnLinks, Params, log_uniform
 
 class Rate(OnLinks):
     name = "rate"
-    doc = "The links carry only so many bytes a second; what is over that vanishes."
+    doc = "The links carry a limited number of bytes a second; the excess is dropped."
     params = {"bytes_per_s": BYTES_PER_S}
     others = (Card(name, "", "shatter"), Card(name, "leader", "isolate"))
     simplicity = 8

@@ -9,7 +9,7 @@ from nemesis.kinds.base import BYTES_PER_S, AtSender, Card, Params, log_uniform
 
 class Slow(AtSender):
     name = "slow"
-    doc = "Packets of the links queue at their sender, and come late, at so many bytes a second."
+    doc = "Packets queue at their sender and arrive late, at a limited number of bytes a second."
     needs = "tbf"
     params = {"bytes_per_s": BYTES_PER_S}
     others = (Card(name, "", "shatter"), Card(name, "leader", "isolate"))
