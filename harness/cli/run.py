@@ -119,6 +119,10 @@ def run(
     }
     given = {key: value for key, value in nemesis.items() if value is not None}
     plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, **given))
+    if (
+        kinds is None and plan.nemesis.schedule
+    ):  # a plan's own kinds are for drawing: in 0.1, too, its schedule was whole
+        plan = plan.replace(nemesis=msgspec.structs.replace(plan.nemesis, kinds=()))
     if bug is not None:
         plan = plan.replace(ensemble=msgspec.structs.replace(plan.ensemble, bug="" if bug == "none" else bug))
     plan = _of_system(plan, system or plan.system)
