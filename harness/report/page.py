@@ -49,11 +49,10 @@ def write_report(
     """
     view = build(Path(history_path), verdict if isinstance(verdict, Mapping) else verdict.to_dict())
     out = Path(out_path)
+    since = "" if view["run"]["simulated"] else began(Path(history_path))  # a simulated run is a function of its seed
     half = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        half.write_text(
-            render(view, rerun_command, title, began(Path(history_path))), encoding="utf-8", errors="replace"
-        )
+        half.write_text(render(view, rerun_command, title, since), encoding="utf-8", errors="replace")
         half.replace(out)
     finally:
         half.unlink(missing_ok=True)

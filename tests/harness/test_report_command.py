@@ -110,10 +110,13 @@ def test_a_report_says_what_was_tested_when_where_and_by_which_version(tmp_path:
     run = simulate(1, bug="half-quorum", settings=SimulatorSettings(duration_s=31.0), keep=folder)
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "with the planted bug <bdi>half-quorum</bdi>" in page
-    assert "2026-12-01 18:00:00 UTC" in page
     assert f"Onethrone {version.full()}" in page
     assert "<bdi>n1</bdi> <bdi>10.42.0.1</bdi>" in page
     assert run.bug == "half-quorum"
+    history = (folder / "history.jsonl").read_text(encoding="utf-8")
+    (folder / "history.jsonl").write_text(history.replace('"simulated":true,', "", 1), encoding="utf-8")
+    write_report(folder, check(folder), folder / "report.html", "onethrone run")
+    assert "2026-12-01 18:00:00 UTC" in (folder / "report.html").read_text(encoding="utf-8")
     fine = tmp_path / "fine"
     fine.mkdir()
     simulate(1, settings=SimulatorSettings(duration_s=31.0), keep=fine)
