@@ -13,12 +13,27 @@ not say how it is measured, so the referee leaves it out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+from tests.checker.referee_world import (
+    REPORTS,
+    Ensemble,
+    Value,
+    earliest,
+    follows,
+    in_order,
+    is_client,
+    is_established,
+    is_number,
+    latest,
+    leads,
+    read,
+    said,
+    worlds,
+)
 
 VALID, INVALID, UNKNOWN = "valid", "invalid", "unknown"
 
@@ -33,350 +48,13 @@ PROMISES = (
 )
 JUDGED = (*PROMISES, "verdict")
 
-Value = dict[str, Any]
-Effects = frozenset[tuple[str, ...]]
-"""Each is ("drops", hearer, speaker), ("degraded", hearer, speaker), ("down", host), ..., or ("anything",)."""
-
-NOTHING: Effects = frozenset()
-ANYTHING: Effects = frozenset({("anything",)})
-LINKS = ("drops", "degraded")
-SERVERS = ("down", "paused", "clock", "disk")
-REPORTS = ("state", "started", "stopped")
 CLIENTS = ("create", "read", "read-all")
-
-WINDOW_NS = 120 * 10**9
-WINDOW_OPS = 100_000
 TAIL_NS = 30 * 10**9
 
 
 def judge(path: Path) -> dict[str, str]:
     """The verdict on each judged promise, and on the run as a whole ("verdict")."""
     return Trial(read(path)).verdicts()
-
-
-def read(path: Path) -> list[Value]:
-    """The ops in the order of the file; a last line that was cut is left out."""
-    lines = path.read_bytes().split(b"\n")
-    whole = [json.loads(line) for line in lines[:-1]]
-    if lines[-1]:
-        try:
-            whole.append(json.loads(lines[-1]))
-        except ValueError:
-            pass
-    return whole
-
-
-def said(op: Value) -> Value:
-    """The value of an op, as an object."""
-    value = op.get("value")
-    return value if isinstance(value, dict) else {}
-
-
-def earliest(op: Value) -> int:
-    return int(op["time"] - op.get("time_error", 0))
-
-
-def latest(op: Value) -> int:
-    return int(op["time"] + op.get("time_error", 0))
-
-
-def is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# Order
-
-
-def is_client(op: Value) -> bool:
-    return isinstance(op["process"], int)
-
-
-def is_sorted(op: Value) -> bool:
-    """Whether an op is one of those that are not clients' and whose `f` is listed; any `f` of the nemesis is."""
-    if is_client(op):
-        return False
-    if op["process"] == "nemesis":
-        return True
-    if op["process"] == "controller":
-        return op["f"] in ("run", "phase", "end")
-    return op["f"] in (*REPORTS, "healed", "toggle")
-
-
-def keys(ops: list[Value]) -> list[int]:
-    """The key of each op, in the order of the file."""
-    found: list[int] = []
-    for n, op in enumerate(ops):
-        key = op["time"]
-        if op.get("host_time") is not None:
-            before = [
-                (other["host_time"], found[m])
-                for m, other in enumerate(ops[:n])
-                if other["process"] == op["process"] and other.get("host_time") is not None
-            ]
-            if before:
-                # Of equal greatest host times the last one has the greatest key, since it has at least the others'.
-                greatest, its_key = max(before)
-                if op["host_time"] >= greatest:
-                    key = max(key, its_key)
-        found.append(key)
-    return found
-
-
-def in_order(ops: list[Value]) -> tuple[list[Value], bool]:
-    """The sorted ops in the order in which they count, and whether any was late."""
-    mine = [op for op in ops if is_sorted(op)]
-    key = keys(mine)
-    waiting: list[int] = []
-    passed: list[int] = []
-    late = False
-    for n in range(len(mine)):
-        if passed and key[n] < max(key[p] for p in passed):
-            late = True
-        waiting = sorted([*waiting, n], key=lambda m: (key[m], m))
-        greatest = max(key[: n + 1])
-        while waiting and (key[waiting[0]] < greatest - WINDOW_NS or len(waiting) > WINDOW_OPS):
-            passed.append(waiting.pop(0))
-    return [mine[n] for n in (*passed, *waiting)], late
-
-
-# The world
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    sids: dict[str, int]
-    voters: tuple[str, ...]
-    groups: tuple[frozenset[int], ...]
-    weights: dict[int, int]
-
-    @classmethod
-    def of(cls, run: Value) -> Ensemble:
-        sids = {host: server["sid"] for host, server in run["ensemble"].items()}
-        voters = [host for host, s in run["ensemble"].items() if s.get("role", "participant") == "participant"]
-        quorum = run.get("quorum") or {"kind": "majority"}
-        # A majority is a hierarchy of one group in which everybody weighs 1.
-        groups: Iterable[list[int]] = [[sids[voter] for voter in voters]]
-        weights: dict[int, int] = {}
-        if quorum["kind"] == "hierarchical":
-            groups = quorum["groups"].values()
-            weights = {int(sid): weight for sid, weight in (quorum.get("weights") or {}).items()}
-        voting = {sids[voter] for voter in voters}
-        return cls(
-            sids,
-            tuple(voters),
-            tuple(frozenset(group) & voting for group in groups),
-            {sid: weights.get(sid, 1) for sid in voting},
-        )
-
-    def is_quorum(self, sids: Iterable[int]) -> bool:
-        members = set(sids)
-        heavy = [group for group in self.groups if sum(self.weights[sid] for sid in group) > 0]
-        won = [
-            group
-            for group in heavy
-            if 2 * sum(self.weights[sid] for sid in group & members) > sum(self.weights[sid] for sid in group)
-        ]
-        return 2 * len(won) > len(heavy)
-
-    def are_quorum(self, hosts: Iterable[str]) -> bool:
-        return self.is_quorum(self.sids[host] for host in hosts)
-
-
-@dataclass(frozen=True)
-class Fault:
-    possible: Effects = NOTHING
-    sure: Effects = NOTHING
-    under_way: bool = False
-    before: tuple[Effects, Effects] = (NOTHING, NOTHING)  # P and S of the invoke that is under way
-    invoked: Effects = ANYTHING  # E of that invoke
-
-    def without_down(self, host: str) -> Fault:
-        down = {("down", host)}
-        p, s = self.before
-        return Fault(self.possible - down, self.sure - down, self.under_way, (p - down, s - down), self.invoked)
-
-    def healed(self, host: str) -> Fault:
-        still = frozenset(e for e in self.sure if len(e) < 2 or e[1] != host)
-        return Fault(self.possible, still, self.under_way, self.before, self.invoked)
-
-
-@dataclass(frozen=True)
-class World:
-    """What is known after an op."""
-
-    op: Value
-    ensemble: Ensemble
-    phase: str | None
-    faults: dict[str, Fault]
-    runs: dict[str, bool | None]
-    states: dict[str, Value | None]
-    started_since: dict[str, bool]  # whether a server reported `started` since E of an op last held a `down` of it
-
-    @property
-    def possible(self) -> Effects:
-        return NOTHING.union(*(fault.possible for fault in self.faults.values()))
-
-    @property
-    def sure(self) -> Effects:
-        return NOTHING.union(*(fault.sure for fault in self.faults.values()))
-
-    def is_fit(self, host: str) -> bool:
-        return self.runs[host] is True and not any((kind, host) in self.possible for kind in SERVERS)
-
-    def is_gone(self, host: str) -> bool:
-        if ("paused", host) in self.sure:
-            return True
-        down = ("down", host)
-        return self.runs[host] is False and (down in self.sure or down not in self.possible)
-
-    def hears_well(self, a: str, b: str) -> bool:
-        return not any((kind, a, b) in self.possible for kind in LINKS)
-
-    def does_not_hear(self, a: str, b: str) -> bool:
-        return ("drops", a, b) in self.sure
-
-    def majority(self) -> frozenset[str] | None:
-        """The majority that must have a leader."""
-        if any(effect[0] == "anything" for effect in self.possible):
-            return None
-        fit = [voter for voter in self.ensemble.voters if self.is_fit(voter)]
-        if not self.ensemble.are_quorum(fit):
-            return None
-        for size in range(len(fit), 0, -1):
-            for members in combinations(fit, size):
-                if self.ensemble.are_quorum(members) and self.is_apart(members):
-                    return frozenset(members)
-        return None
-
-    def is_apart(self, members: tuple[str, ...]) -> bool:
-        """Whether all members hear each other well, and no other voter can join in."""
-        others = [voter for voter in self.ensemble.voters if voter not in members]
-        return all(self.hears_well(a, b) for a in members for b in members if a != b) and all(
-            self.is_gone(other)
-            or all(self.does_not_hear(other, m) and self.does_not_hear(m, other) for m in members)
-            for other in others
-        )
-
-    def is_established(self, host: str) -> bool:
-        state = self.states[host]
-        return self.runs[host] is True and state is not None and is_established(state)
-
-    def follows(self, host: str, leader: str) -> bool:
-        state, leads = self.states[host], self.states[leader]
-        if state is None or leads is None or state["role"] != "FOLLOWING" or state.get("phase") != "broadcast":
-            return False
-        # What is unknown differs from nothing.
-        return state.get("leader") in (None, self.ensemble.sids[leader]) and state.get("epoch") in (
-            None,
-            leads["epoch"],
-        )
-
-    def has_converged(self, majority: frozenset[str]) -> bool:
-        return any(
-            self.is_established(leader)
-            and (self.states[leader] or {}).get("phase") == "broadcast"
-            and all(self.follows(host, leader) for host in majority - {leader})
-            for leader in majority
-        )
-
-    def lead_without_quorum(self) -> set[str]:
-        found = set()
-        for leader in self.ensemble.sids:
-            if self.is_established(leader) and self.is_fit(leader):
-                company = {leader} | {
-                    voter
-                    for voter in self.ensemble.voters
-                    if not self.is_gone(voter)
-                    and not self.does_not_hear(voter, leader)
-                    and not self.does_not_hear(leader, voter)
-                }
-                if not self.ensemble.are_quorum(company):
-                    found.add(leader)
-        return found
-
-
-def is_established(state: Value) -> bool:
-    return state["role"] == "LEADING" and state.get("established") is True
-
-
-def effects_of(value: Value) -> Effects | None:
-    """The effects that an op lists; None if it lists none."""
-    if value["step"] == "stop":
-        return NOTHING
-    if value.get("effects") is None:
-        return None
-    found: set[tuple[str, ...]] = set()
-    for effect in value["effects"]:
-        for kind, what in effect.items():
-            if kind in LINKS:
-                found |= {(kind, a, b) for a, speakers in what.items() for b in speakers if a != b}
-            elif kind == "clock" and value.get("runs_ordinarily"):
-                continue
-            elif kind in SERVERS:
-                found |= {(kind, host) for host in what}
-            else:
-                found |= ANYTHING
-    return frozenset(found)
-
-
-def effects_after(op: Value, fault: Fault) -> tuple[Effects, Fault]:
-    """E of an op of the nemesis, and its fault after it."""
-    if op["type"] == "invoke":
-        listed = effects_of(op["value"])
-        e = ANYTHING if listed is None else listed
-        now = (fault.possible, fault.sure)
-        return e, Fault(fault.possible | e, fault.sure & e, True, now, e)
-    listed = effects_of(op["value"])
-    e = (fault.invoked if fault.under_way else ANYTHING) if listed is None else listed
-    p, s = fault.before if fault.under_way else (fault.possible, fault.sure)
-    possible, sure = {"info": (p | e, s & e), "ok": (e, e), "fail": (p, s)}[op["type"]]
-    return e, Fault(possible, sure)
-
-
-def next_world(last: World, op: Value) -> World:
-    faults, runs, states = dict(last.faults), dict(last.runs), dict(last.states)
-    since, phase = dict(last.started_since), last.phase
-    host, f, value = op["process"], op["f"], said(op)
-    if host == "nemesis":
-        name = value["fault"]
-        e, faults[name] = effects_after(op, faults.get(name, Fault()))
-        since |= {kind_and_host[1]: False for kind_and_host in e if kind_and_host[0] == "down"}
-    elif f == "phase":
-        phase = {"core": "majority", "all": "everyone"}.get(value["phase"], value["phase"])
-    elif f == "healed":
-        named = value.get("faults")
-        faults = {n: x.healed(host) if named is None or n in named else x for n, x in faults.items()}
-    elif f == "started":
-        runs[host], states[host], since[host] = True, None, True
-        faults = {n: x.without_down(host) if ("down", host) in x.sure else x for n, x in faults.items()}
-    elif f == "state":
-        runs[host] = True if runs[host] is None else runs[host]
-        states[host] = value if runs[host] else None
-    elif f == "stopped":
-        runs[host], states[host] = False, None
-    world = World(op, last.ensemble, phase, faults, runs, states, since)
-    for server in runs:
-        down = ("down", server)
-        if down in world.sure:
-            runs[server], states[server] = False, None
-        elif host == "nemesis" and op["type"] == "ok" and value["step"] == "stop":
-            over = down in last.possible and down not in world.possible
-            if over and not (since[server] and runs[server] is True):
-                runs[server], states[server] = True, None
-    return world
-
-
-def worlds(sorted_ops: list[Value], ensemble: Ensemble) -> list[World]:
-    hosts = ensemble.sids
-    world = World({}, ensemble, None, {}, dict.fromkeys(hosts), dict.fromkeys(hosts), dict.fromkeys(hosts, False))
-    found = []
-    for op in sorted_ops:
-        world = next_world(world, op)
-        found.append(world)
-    return found
-
-
-# The promises
 
 
 @dataclass(frozen=True)
@@ -401,7 +79,7 @@ class Trial:
 
     def events_missing(self) -> set[str]:
         """The hosts of which events are missing."""
-        if self.end is None or self.end.get("complete", True) is False:
+        if self.end is None:
             return set()
         streams = self.end.get("streams") or {}
         return {
@@ -448,7 +126,7 @@ class Trial:
             or self.end.get("complete", True) is False
             or bool(self.events_missing())
             or self.lines_missing
-            or self.late
+            or bool(self.late)
         )
         if INVALID in judged.values():
             judged["verdict"] = INVALID
@@ -468,68 +146,87 @@ class Trial:
     # Safety
 
     def unique_leader(self) -> str:
-        taken = []
+        taken: dict[int, list[str]] = {}
         for host in self.ensemble.sids:
             before = None  # the epoch in which the previous report was an established leader
             for op in self.reports(host):
-                leads = op["f"] == "state" and is_established(op["value"])
-                epoch = op["value"]["epoch"] if leads else None
+                leading = op["f"] == "state" and is_established(op["value"])
+                epoch = op["value"]["epoch"] if leading else None
                 if epoch is not None and epoch != before:
-                    taken.append(epoch)
+                    taken.setdefault(epoch, []).append(host)
                 before = epoch
-        if len(set(taken)) < len(taken):
+        again = {host for hosts in taken.values() for host in hosts if hosts.count(host) > 1}
+        if any(len(set(hosts)) > 1 for hosts in taken.values()) or again - self.late:
             return INVALID
-        return VALID if taken else UNKNOWN
+        return UNKNOWN if again else VALID
 
     def epochs(self) -> str:
-        reported = False
-        broken = False
+        reported = broken = withdrawn = False
         for host in self.ensemble.sids:
-            accepted_so_far: list[int] = []  # an accepted epoch is at least every accepted and current epoch before
-            current_so_far: list[int] = []
+            floor = last = -1
             for op in self.reports(host):
                 accepted, current = said(op).get("accepted_epoch"), said(op).get("current_epoch")
+                fell = (accepted is not None and accepted < floor) or (current is not None and current < last)
+                withdrawn |= fell and host in self.late
+                broken |= fell and host not in self.late
+                broken |= None not in (accepted, current) and current > accepted
                 if accepted is not None:
-                    broken |= any(accepted < epoch for epoch in accepted_so_far + current_so_far)
-                    accepted_so_far.append(accepted)
-                if current is not None:
-                    broken |= any(current < epoch for epoch in current_so_far)
-                    current_so_far.append(current)
-                if accepted is not None and current is not None:
-                    broken |= current > accepted
-            reported |= bool(accepted_so_far or current_so_far)
+                    floor = accepted
+                elif current is not None:
+                    floor = max(floor, current)
+                last = last if current is None else current
+                reported |= accepted is not None or current is not None
         if broken:
             return INVALID
-        return VALID if reported else UNKNOWN
+        return VALID if reported and not withdrawn else UNKNOWN
+
+    def leaderships(self, host: str) -> list[list[Value]]:
+        """The reports of each leadership: unbroken, and of no two epochs."""
+        found: list[list[Value]] = []
+        unbroken = False
+        for op in self.reports(host):
+            if op["f"] != "state" or op["value"]["role"] != "LEADING":
+                unbroken = False
+                continue
+            epochs = {report["value"].get("epoch") for report in found[-1]} - {None} if found else set()
+            if unbroken and (op["value"].get("epoch") is None or epochs <= {op["value"]["epoch"]}):
+                found[-1].append(op)
+            else:
+                found.append([op])
+            unbroken = True
+        return found
 
     def leader_history(self) -> str:
-        judged = 0
-        for op in self.sorted:
-            if op["f"] != "state" or op["value"]["role"] != "LEADING":
-                continue
-            evidence = op["value"].get("evidence") or {}
-            own, acks = evidence.get("own"), evidence.get("epoch_acks")
-            if own is None or not isinstance(acks, dict):
-                continue
-            judged += 1
-            not_greater = {
-                int(sid)
-                for sid, (epoch, zxid) in acks.items()
-                if not (is_number(epoch) and is_number(zxid) and (epoch, zxid) > tuple(own))
-            }
-            itself = self.ensemble.sids[op["process"]]
-            if self.ensemble.is_quorum(int(sid) for sid in acks) and not self.ensemble.is_quorum(
-                not_greater | {itself}
-            ):
-                return INVALID
-        return VALID if judged else UNKNOWN
+        judged = shown = False
+        for host, sid in self.ensemble.sids.items():
+            for reports in self.leaderships(host):
+                if not any(is_established(op["value"]) for op in reports):
+                    continue
+                for op in reports:
+                    evidence = op["value"].get("evidence") or {}
+                    own, acks = evidence.get("own"), evidence.get("epoch_acks")
+                    shown |= acks is not None
+                    if own is None or not isinstance(acks, dict):
+                        continue
+                    judged = True
+                    not_greater = {
+                        int(other)
+                        for other, (epoch, zxid) in acks.items()
+                        if not (is_number(epoch) and is_number(zxid) and (epoch, zxid) > tuple(own))
+                    }
+                    if self.ensemble.is_quorum(int(other) for other in acks) and not self.ensemble.is_quorum(
+                        not_greater | {sid}
+                    ):
+                        return INVALID
+        return UNKNOWN if shown and not judged else VALID
 
     def durability(self) -> str:
         tried: set[int] = set()
         failed: set[int] = set()
         committed: set[int] = set()
+        returned_ever: set[int] = set()
         acknowledged = broken = untried = False
-        invoked: dict[int, tuple[str, bool, set[int]]] = {}  # by client: f, whether final, what was committed then
+        invoked: dict[Any, tuple[bool, set[int]]] = {}  # whether a final read, and what was committed at the invoke
         read_at_the_end: set[str] = set()
         phase = ""
         for op in self.ops:
@@ -537,84 +234,72 @@ class Trial:
                 phase = said(op)["phase"]
             if not is_client(op) or op["f"] not in CLIENTS:
                 continue
-            client, f, value = op["process"], op["f"], op.get("value")
+            f, value = op["f"], op.get("value")
+            which = (op["process"], f, op.get("server"))
             if f == "create":
-                tried.add(value)
+                tried.add(op["value"])
             if op["type"] == "invoke":
-                invoked[client] = (f, phase in ("everyone", "all", "end"), set(committed))
+                invoked[which] = (phase in ("everyone", "all", "end"), set(committed))
                 continue
-            its_f, final, then = invoked.pop(client, ("", False, set()))
+            final, then = invoked.pop(which, (False, set()))
             if op["type"] == "fail" and f == "create":
-                failed.add(value)
+                failed.add(op["value"])
             if op["type"] != "ok":
                 continue
             if f == "create":
                 acknowledged = True
-                committed.add(value)
+                committed.add(op["value"])
                 continue
             if f == "read":
-                key, result = value
+                key, result = op["value"]
                 broken |= result is not None and result != key
                 returned = set() if result is None else {result}
             else:
-                returned = {n for first, last in value for n in range(first, last + 1)}
+                returned = {n for first, last in value or () for n in range(first, last + 1)}
             untried |= bool(returned - tried)
-            broken |= bool(returned & failed)
+            returned_ever |= returned
             committed |= returned & tried
-            if f == "read-all" and its_f == f and final:
+            if f == "read-all" and final:
                 read_at_the_end.add(op["server"])
                 broken |= bool(then - returned)
-        if broken or (untried and not self.lines_missing):
+        if broken or returned_ever & failed or (untried and not self.lines_missing):
             return INVALID
         everybody = set(self.ensemble.voters) <= read_at_the_end
         return VALID if acknowledged and everybody and not untried else UNKNOWN
 
     def evidence(self) -> str:
         violations = []
-        established = False
-        doubtful = False
+        ever = doubtful = False
         for host in self.ensemble.sids:
             leaderships = self.leaderships(host)
-            for n, reports in enumerate(leaderships):
-                established |= any(is_established(report) for report in reports)
+            for reports in leaderships:
+                established = [op for op in reports if is_established(op["value"])]
+                ever |= bool(established)
                 if self.lacks_evidence(host, reports):
-                    goes_on = n == len(leaderships) - 1 and self.reports(host)[-1].get("value") is reports[-1]
-                    if goes_on and self.end is None:
-                        doubtful = True
-                    else:
+                    ended = self.reports(host)[-1] is not reports[-1]
+                    if ended or (established and established[0]["time"] < self.shown_until()):
                         violations.append(Silence(frozenset({host})))
-        return self.silent(violations, unknown=doubtful or not established)
+                    doubtful |= bool(established)
+        return self.silent(violations, unknown=doubtful or not ever)
 
-    def leaderships(self, host: str) -> list[list[Value]]:
-        """The reports of each leadership: of one host, in one epoch, without a break."""
-        found: list[list[Value]] = []
-        unbroken = False
-        for op in self.reports(host):
-            if op["f"] != "state" or op["value"]["role"] != "LEADING":
-                unbroken = False
-                continue
-            epochs = {report["epoch"] for report in found[-1] if report.get("epoch") is not None} if found else set()
-            epoch = op["value"].get("epoch")
-            if unbroken and (epoch is None or epochs <= {epoch}):
-                found[-1].append(op["value"])
-            else:
-                found.append([op["value"]])
-            unbroken = True
-        return found
+    def shown_until(self) -> float:
+        """A leader that was established before this time had the time to show its evidence."""
+        return self.known_until() if self.end is None else max(op["time"] for op in self.sorted) - 10**9
 
     def lacks_evidence(self, host: str, reports: list[Value]) -> bool:
         shown: dict[str, set[int]] = {}
-        for report in reports:
-            evidence = report.get("evidence") or {}
+        for op in reports:
+            evidence = op["value"].get("evidence") or {}
             for kind in ("votes", "epoch_acks", "newleader_acks"):
                 if evidence.get(kind) is not None:
-                    sids = self.votes_for(host, report) if kind == "votes" else {int(sid) for sid in evidence[kind]}
+                    votes = kind == "votes"
+                    sids = self.votes_for(host, op["value"]) if votes else {int(sid) for sid in evidence[kind]}
                     shown.setdefault(kind, set()).update(sids)
-        must = set(shown)
-        if any(is_established(report) for report in reports):
-            must |= {"votes", "epoch_acks"}
-        if any(is_established(report) and report.get("phase") == "broadcast" for report in reports):
-            must |= {"newleader_acks"}
+        must = {"votes"} & set(shown)
+        for op in reports:
+            if is_established(op["value"]):
+                must |= {"votes", "epoch_acks"}
+                must |= {"newleader_acks"} if op["value"].get("phase") == "broadcast" else set()
         return any(not self.ensemble.is_quorum(shown.get(kind, ())) for kind in must)
 
     def votes_for(self, host: str, report: Value) -> set[int]:
@@ -626,23 +311,59 @@ class Trial:
         for sid, vote in votes.items():
             content = vote if isinstance(vote, dict) else {}
             leader, in_round = content.get("leader"), content.get("round")
-            if leader in (None, self.ensemble.sids[host]) and (
-                None in (in_round, its_round) or in_round >= its_round  # type: ignore[operator]
-            ):
+            earlier = in_round is not None and its_round is not None and in_round < its_round
+            if content.get("state") in ("FOLLOWING", "LEADING"):
+                earlier = False  # it was cast in an earlier election
+            if leader in (None, self.ensemble.sids[host]) and not earlier:
                 found.add(int(sid))
         return found
 
     # Liveness
 
-    def too_long(self, begun: int, since: int, until: int, bound: float, ends_with_history: bool) -> bool:
-        """Whether what began after op `begun`, at time `since`, and lasted to op `until` took longer than the bound."""
-        times = [earliest(op) for op in self.sorted[begun + 1 : until + 1]]
-        if ends_with_history:
-            times.append(max(op["time"] for op in self.sorted))
-        return any(min(time, self.known_until()) - since > bound for time in times)
+    def settled(self, n: int, hosts: Iterable[str]) -> int:
+        """The time that is settled for the op at place n and these hosts."""
+        so_far, world = self.sorted[: n + 1], self.worlds[n]
+        times = [latest(self.sorted[n]), *(latest(op) for op in so_far if op["process"] in hosts)]
+        for voter in set(self.ensemble.voters) - set(hosts):
+            by_fault = ("down", voter) in world.sure or ("paused", voter) in world.sure
+            stops = [op for op in so_far if op["process"] == voter and op["f"] == "stopped"]
+            if world.runs[voter] is False and not by_fault and stops:
+                times.append(latest(stops[-1]))
+        return max(times)
 
-    def greatest_latest(self, n: int) -> int:
-        return max(latest(op) for op in self.sorted[: n + 1])
+    def closes(self, n: int | None) -> float:
+        """When what the op at place n ends is over, or what nothing ends, as far as silence means something."""
+        over = max(op["time"] for op in self.sorted) if n is None else earliest(self.sorted[n])
+        return min(over, self.known_until())
+
+    def spells(self, host: str) -> list[tuple[Value, float, float]]:
+        """Each state of a host, and from when to when it is possibly current."""
+        found = []
+        for n, world in enumerate(self.worlds):
+            state = world.states[host]
+            if state is None or (n and self.worlds[n - 1].states[host] is state):
+                continue
+            over = [m for m in range(n + 1, len(self.worlds)) if self.worlds[m].states[host] is not state]
+            until = latest(self.sorted[over[0]]) if over else float("inf")
+            found.append((state, float(earliest(self.sorted[n])), until))
+        return found
+
+    def may_have_converged(self, majority: frozenset[str]) -> list[tuple[float, float]]:
+        """The intervals, both ends included, in which a majority may have converged."""
+        spells = {host: self.spells(host) for host in majority}
+        found = []
+        for leader in majority:
+            for leading, begin, end in spells[leader]:
+                together = [(begin, end)] if leads(leading) else []
+                for host in majority - {leader}:
+                    together = [
+                        (max(a, begin), min(b, end))
+                        for a, b in together
+                        for state, begin, end in spells[host]
+                        if follows(state, leading, self.ensemble.sids[leader])
+                    ]
+                found += [(a, b) for a, b in together if a <= b]
+        return found
 
     def convergence(self) -> str:
         settings = self.run["settings"]
@@ -652,27 +373,34 @@ class Trial:
             settings.get("max_notification_interval_ms", 60000) + 1000,
         )
         owed = [world.majority() for world in self.worlds]
-        converged = [m is not None and world.has_converged(m) for world, m in zip(self.worlds, owed, strict=True)]
-        lacking = [m is not None and not c for m, c in zip(owed, converged, strict=True)]
         violations = []
         for n, majority in enumerate(owed):
-            opens = n == 0 or owed[n - 1] != majority
-            if majority is None or not lacking[n] or not (opens or converged[n - 1]):
+            if majority is None or (n and owed[n - 1] == majority):
                 continue
-            since = self.greatest_latest(n) if opens else latest(self.sorted[n])
-            over = [m for m in range(n + 1, len(owed)) if owed[m] != majority or converged[m]]
-            until = over[0] if over else len(owed) - 1
-            if self.too_long(n, since, until, bound, ends_with_history=not over):
-                violations.append(Silence(majority))
-        seen = set()
-        for world, majority, has in zip(self.worlds, owed, converged, strict=True):
-            if majority is None or not has or any(fault.under_way for fault in world.faults.values()):
+            over = [m for m in range(n + 1, len(owed)) if owed[m] != majority]
+            opens, closes = float(self.settled(n, majority)), self.closes(over[0] if over else None)
+            last = opens  # up to when M was without a leader at most
+            for begin, end in sorted([*self.may_have_converged(majority), (closes, closes)]):
+                if min(begin, closes) - last > bound:
+                    violations.append(Silence(majority))
+                last = max(last, end)
+        shown = {act for act in ("majority", "everyone") if self.is_shown(act, owed)}
+        return self.silent(violations, unknown=len(shown) < 2)
+
+    def is_shown(self, act: str, owed: list[frozenset[str] | None]) -> bool:
+        for n, (world, majority) in enumerate(zip(self.worlds, owed, strict=True)):
+            if world.phase != act or majority is None or not world.has_converged(majority):
                 continue
-            if world.phase == "majority":
-                seen.add("majority")
-            if world.phase == "everyone" and majority == set(self.ensemble.voters) and not world.possible:
-                seen.add("everyone")
-        return self.silent(violations, unknown=seen != {"majority", "everyone"})
+            if any(fault.under_way for fault in world.faults.values()):
+                continue
+            if act == "everyone" and (majority != set(self.ensemble.voters) or world.possible):
+                continue
+            later = [op for op, w in zip(self.sorted[n + 1 :], self.worlds[n + 1 :], strict=True) if w.phase == act]
+            if not any(
+                op["process"] == "nemesis" and op["type"] == "invoke" and op["value"]["step"] == "start" for op in later
+            ):
+                return True
+        return False
 
     def stepping_down(self) -> str:
         settings = self.run["settings"]
@@ -682,7 +410,6 @@ class Trial:
         for n, leaders in enumerate(alone):
             for leader in leaders - (alone[n - 1] if n else set()):
                 over = [m for m in range(n + 1, len(alone)) if leader not in alone[m]]
-                until = over[0] if over else len(alone) - 1
-                if self.too_long(n, self.greatest_latest(n), until, bound, ends_with_history=not over):
+                if self.closes(over[0] if over else None) - self.settled(n, {leader}) > bound:
                     violations.append(Silence(frozenset({leader})))
-        return self.silent(violations, unknown=not self.established_reports())
+        return self.silent(violations, unknown=False)
