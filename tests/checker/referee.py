@@ -92,12 +92,12 @@ class Trial:
         """A bound in nanoseconds."""
         stated = (self.run.get("bounds") or {}).get(name)
         if stated is not None:
-            return round(stated * 10**9)
-        return (ticks * self.run["settings"]["tick_ms"] + more_ms) * 10**6
+            return float(stated * 10**9)
+        return float((ticks * self.run["settings"]["tick_ms"] + more_ms) * 10**6)
 
     def known_until(self) -> float:
         """The time up to which silence means something."""
-        return float("inf") if self.end is not None else self.ops[-1]["time"] - TAIL_NS
+        return float("inf") if self.end is not None else float(self.ops[-1]["time"] - TAIL_NS)
 
     def reports(self, host: str) -> list[Value]:
         return [op for op in self.sorted if op["process"] == host and op["f"] in REPORTS]
@@ -169,7 +169,7 @@ class Trial:
                 fell = (accepted is not None and accepted < floor) or (current is not None and current < last)
                 withdrawn |= fell and host in self.late
                 broken |= fell and host not in self.late
-                broken |= None not in (accepted, current) and current > accepted
+                broken |= accepted is not None and current is not None and current > accepted
                 if accepted is not None:
                     floor = accepted
                 elif current is not None:
