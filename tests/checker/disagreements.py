@@ -98,9 +98,9 @@ def chunks(first: int, seeds: int) -> Iterator[range]:
 
 
 def table(counts: Counts) -> str:
-    rows = [("promise", VALID, INVALID, UNKNOWN)]
-    rows += [(name, *(f"{counts[name, word]:,}" for word in (VALID, INVALID, UNKNOWN))) for name in JUDGED]
-    return "\n".join(f"{name:15}{valid:>12}{invalid:>12}{unknown:>12}" for name, valid, invalid, unknown in rows)
+    rows: list[tuple[str, ...]] = [("promise", VALID, INVALID, UNKNOWN)]
+    rows += [(name, *(f"{counts[name, word]:,}" for word in rows[0][1:])) for name in JUDGED]
+    return "\n".join(f"{row[0]:15}" + "".join(f"{number:>12}" for number in row[1:]) for row in rows)
 
 
 def main() -> int:

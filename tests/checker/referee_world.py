@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -185,11 +186,11 @@ class World:
     runs: dict[str, bool | None]
     states: dict[str, Value | None]
 
-    @property
+    @cached_property
     def possible(self) -> Effects:
         return NOTHING.union(*(fault.possible for fault in self.faults.values()))
 
-    @property
+    @cached_property
     def sure(self) -> Effects:
         return NOTHING.union(*(fault.sure for fault in self.faults.values()))
 
