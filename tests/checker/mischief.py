@@ -10,6 +10,7 @@ MISCHIEF = {
     "late-report": 0.3,
     "very-late-report": 0.05,
     "host-order": 0.15,  # reports of one host arrive in another order
+    "out-of-turn": 0.06,  # a report says that it is older than the one before it
     "slow-election": 0.3,
     "slow-stepping-down": 0.4,
     "same-epoch": 0.2,
@@ -28,7 +29,7 @@ MISCHIEF = {
     "unknown-effect": 0.08,
     "healed": 0.15,
     "no-final-read": 0.1,
-    "lost-event": 0.12,
+    "lost-event": 0.15,
     "lost-line": 0.06,
     "cut": 0.1,
 }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.checker.random_run import SECOND, RandomRun, Value
 
-MUTATED = 0.3
+MUTATED = 0.4
 """Part of the histories of which a few ops are changed at random."""
 
 
@@ -101,12 +101,14 @@ def mutate(ops: list[Value], rng: random.Random) -> None:
     op = ops[place] = dict(ops[place])
     if op["f"] == "end":
         return
-    way = rng.choice(("time", "move", "again", "field", "epoch", "type"))
+    way = rng.choice(("time", "move", "again", "field", "epoch", "type", "order", "order"))
     value: Value = {}
     if isinstance(op.get("value"), dict):
         value = op["value"] = dict(op["value"])
     if way == "time":
         op["time"] = max(0, op["time"] + rng.randrange(-5 * SECOND, 5 * SECOND))
+    elif way == "order" and "host_time" in op:
+        op["host_time"] -= rng.randrange(3 * SECOND)
     elif way == "move" and ops[-1]["f"] != "end":
         ops.insert(rng.randrange(1, len(ops)), ops.pop(place))
     elif way == "move":

@@ -57,10 +57,10 @@ class RandomRun:
         op = {"time": self.now, "process": process, "type": type, "f": f, "value": value, **more}
         self.told.append((self.now, len(self.told), op))
 
-    def report(self, host: str, f: str, value: Value) -> None:
+    def report(self, host: str, f: str, value: Value, ago: int = 0) -> None:
         error = self.error[host]
         wrong = self.rng.randrange(-error, error + 1)
-        host_time = self.now + self.offset[host]
+        host_time = self.now + self.offset[host] - ago
         arrives = self.now + self.rng.randrange(1, 2 * 10**6)
         if self.goes_wrong("late-report"):
             arrives += self.rng.randrange(5 * SECOND)
@@ -181,6 +181,8 @@ class RandomRun:
         if self.rng.random() < 0.8:
             self.state(leader, "LEADING", "synchronization", **established, **shown())
             self.wait(0.1)
+            if self.goes_wrong("out-of-turn"):
+                self.report(leader, "state", {"sid": self.sid(leader), "role": "LOOKING"}, ago=SECOND)
         self.current[leader] = self.epoch
         self.state(leader, "LEADING", "broadcast", **established, **shown())
         while pieces:
