@@ -32,7 +32,7 @@ bench: $(STAMP) host-packages test-packages compiled
 SEEDS ?= 1000000
 
 referee: $(STAMP)
-	$(VENV)/bin/python -m tests.checker.disagreements --seeds $(SEEDS) --processes $$(nproc) --keep build/referee
+	$(VENV)/bin/python -m tests.checker.comparison --seeds $(SEEDS) --processes $$(nproc) --keep build/referee
 
 compiled: $(STAMP)
 	@tools/require cc:gcc /usr/include/stdio.h:libc6-dev

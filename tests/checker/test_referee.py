@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checker.disagreements import compare, compare_seeds, shrink, table
+from tests.checker.comparison import compare, compare_seeds, shrink, table
 from tests.checker.random_histories import random_history, shrinks
 from tests.checker.referee import INVALID, JUDGED, PROMISES, UNKNOWN, VALID, judge
 

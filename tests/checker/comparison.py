@@ -1,6 +1,6 @@
 """Holds the checkers against the referee on random histories: `make referee` runs a million.
 
-    python -m tests.checker.disagreements --seeds 1000000 --processes 2 --keep build/referee
+    python -m tests.checker.comparison --seeds 1000000 --processes 2 --keep build/referee
 
 prints how often each promise came out valid, invalid and unknown, and each disagreement with its seed and a minimal
 file.  The exit code is 1 if there is any.
