@@ -2,7 +2,7 @@
 #   make run     a minute of chaos on five real hosts
 #   make test    everything that CI checks
 #   make compiled   the inner loop of simulations, in C: twice as many seeds a second
-#   make referee  the checkers against the referee on a million random histories: hours
+#   make referee  the checkers against the referee on a million random histories, an hour of two cores
 #   make bench   what is judged by time, as ratios
 
 SHELL := /bin/bash

@@ -1,6 +1,6 @@
 """The checkers against the referee, on random histories: each promise, valid or invalid or unknown.
 
-The histories take about a minute of one core; `make referee` runs a million.  A disagreement fails with the seed and
+The 8,000 histories take about a minute of one core; `make referee` runs a million.  A disagreement fails with the seed and
 the minimal history, printed as lines.
 """
 
@@ -15,7 +15,7 @@ from tests.checker.comparison import compare, compare_seeds, shrink, table
 from tests.checker.random_histories import random_history, shrinks
 from tests.checker.referee import INVALID, JUDGED, PROMISES, UNKNOWN, VALID, judge
 
-HISTORIES = 3_000
+HISTORIES = 8_000
 PARTS = 4
 SMALL = sorted((Path(__file__).parent.parent / "histories").glob("*.jsonl"))
 
