@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.checker.random_run import SECOND, RandomRun, Value
+from tests.checker.random_reports import SECOND, Value
+from tests.checker.random_run import RandomRun
 
 MUTATED = 0.4
 """Part of the histories of which a few ops are changed at random."""

@@ -1,4 +1,4 @@
-"""The ensemble of a random run, what is true of it, and how it is told: in time or late, by clocks that may be wrong."""
+"""The ensemble of a random run, and how it is told: in time or late, by clocks that may be wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The checkers against the referee, on random histories: each promise, valid or invalid or unknown.
 
-The 8,000 histories take about a minute of one core; `make referee` runs a million.  A disagreement fails with the seed and
-the minimal history, printed as lines.
+The 8,000 histories take about a minute of one core; `make referee` runs a million.  A disagreement fails with the
+seed and the minimal history, printed as lines.
 """
 
 from __future__ import annotations
