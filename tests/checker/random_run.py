@@ -261,6 +261,9 @@ class RandomRun(RandomReports):
         first = self.rng.random() < 0.5  # the server tells of it before the nemesis does
         if first and happens:
             self.carry_out(value)
+        if self.goes_wrong("healed"):
+            self.heal(value["fault"])
+            self.wait(0.1)
         if answer:
             self.nemesis(answer, kind, value)
         if not first and happens:
@@ -307,8 +310,11 @@ class RandomRun(RandomReports):
             self.do(kind, changed)
         if self.goes_wrong("healed"):
             self.wait(0.5)
-            host = self.rng.choice(self.hosts)
-            self.report(host, "healed", {"faults": self.rng.choice((None, [value["fault"]], ["f0"]))})
+            self.heal(value["fault"])
+
+    def heal(self, fault: str) -> None:
+        host = self.rng.choice(self.hosts)
+        self.report(host, "healed", {"faults": self.rng.choice((None, [fault], ["f0"]))})
 
     def end_fault(self) -> None:
         name = self.rng.choice(sorted(self.faults))

@@ -171,8 +171,13 @@ class Fault:
         return Fault(self.possible - down, self.sure - down, self.under_way, (p - down, s - down), self.invoked)
 
     def healed(self, host: str) -> Fault:
-        still = frozenset(e for e in self.sure if len(e) < 2 or e[1] != host)
-        return Fault(self.possible, still, self.under_way, self.before, self.invoked)
+        """The page names only what is sure; but a `fail` or an `info` must not bring back what the host undid."""
+
+        def left(sure: Effects) -> Effects:
+            return frozenset(effect for effect in sure if len(effect) < 2 or effect[1] != host)
+
+        p, s = self.before
+        return Fault(self.possible, left(self.sure), self.under_way, (p, left(s)), self.invoked)
 
 
 @dataclass(frozen=True)

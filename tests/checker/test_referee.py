@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.checker.comparison import compare, compare_seeds, shrink, table
+from tests.checker.comparison import checked, compare, compare_seeds, differences, shrink, table
 from tests.checker.random_histories import random_history, shrinks
 from tests.checker.referee import INVALID, JUDGED, PROMISES, UNKNOWN, VALID, judge
 
 HISTORIES = 8_000
 PARTS = 4
+FOUND = sorted((Path(__file__).parent / "disagreements").glob("*.jsonl"))
+"""Small histories on which the checkers, the referee and the page once differed in two at least."""
+
 SMALL = sorted((Path(__file__).parent.parent / "histories").glob("*.jsonl"))
 
 
@@ -34,6 +37,11 @@ def test_the_checkers_judge_random_histories_as_the_referee_does(part: int, tmp_
     # Else the histories would show nothing about the promise.
     for name in JUDGED:
         assert min(counts[name, word] for word in (VALID, INVALID)) > 0, table(counts)
+
+
+@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem) for p in FOUND])
+def test_the_checkers_and_the_referee_agree_where_they_once_did_not(path: Path) -> None:
+    assert differences(checked(path), judge(path)) == []
 
 
 @pytest.mark.parametrize("path", [pytest.param(p, id=p.stem) for p in SMALL if not p.stem.startswith("malformed")])
