@@ -59,7 +59,7 @@ def judge(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Silence:
-    """A violation that rests on what nobody reported, and the hosts that it names."""
+    """A violation that rests on what nobody reported: it is withdrawn if events of these hosts are missing."""
 
     hosts: frozenset[str]
 
@@ -277,13 +277,13 @@ class Trial:
                 ever |= bool(established)
                 if self.lacks_evidence(host, reports):
                     ended = self.reports(host)[-1] is not reports[-1]
-                    if ended or (established and established[0]["time"] < self.shown_until()):
+                    if ended or (established and established[0]["time"] <= self.shown_until()):
                         violations.append(Silence(frozenset({host})))
                     doubtful |= bool(established)
         return self.silent(violations, unknown=doubtful or not ever)
 
     def shown_until(self) -> float:
-        """A leader that was established before this time had the time to show its evidence."""
+        """A leader that was established by this time had the time to show its evidence."""
         return self.known_until() if self.end is None else max(op["time"] for op in self.sorted) - 10**9
 
     def lacks_evidence(self, host: str, reports: list[Value]) -> bool:
@@ -382,7 +382,7 @@ class Trial:
             last = opens  # up to when M was without a leader at most
             for begin, end in sorted([*self.may_have_converged(majority), (closes, closes)]):
                 if min(begin, closes) - last > bound:
-                    violations.append(Silence(majority))
+                    violations.append(Silence(frozenset(self.ensemble.voters)))
                 last = max(last, end)
         shown = {act for act in ("majority", "everyone") if self.is_shown(act, owed)}
         return self.silent(violations, unknown=len(shown) < 2)
@@ -411,5 +411,5 @@ class Trial:
             for leader in leaders - (alone[n - 1] if n else set()):
                 over = [m for m in range(n + 1, len(alone)) if leader not in alone[m]]
                 if self.closes(over[0] if over else None) - self.settled(n, {leader}) > bound:
-                    violations.append(Silence(frozenset({leader})))
+                    violations.append(Silence(frozenset(self.ensemble.voters)))
         return self.silent(violations, unknown=False)
