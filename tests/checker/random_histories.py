@@ -100,8 +100,8 @@ def mutate(ops: list[Value], rng: random.Random) -> None:
     """Change one op behind the first, so that the history stays one."""
     place = rng.randrange(1, len(ops))
     op = ops[place] = dict(ops[place])
-    if op["f"] == "end":
-        return
+    if op["f"] in ("end", "create"):
+        return  # nothing comes after `end`, and each value is created once
     way = rng.choice(("time", "move", "again", "field", "epoch", "type", "order", "order"))
     value: Value = {}
     if isinstance(op.get("value"), dict):
@@ -110,11 +110,10 @@ def mutate(ops: list[Value], rng: random.Random) -> None:
         op["time"] = max(0, op["time"] + rng.randrange(-5 * SECOND, 5 * SECOND))
     elif way == "order" and "host_time" in op:
         op["host_time"] -= rng.randrange(3 * SECOND)
-    elif way == "move" and ops[-1]["f"] != "end":
-        ops.insert(rng.randrange(1, len(ops)), ops.pop(place))
     elif way == "move":
-        ops.insert(rng.randrange(1, len(ops) - 1), ops.pop(place))
-    elif way == "again" and op["f"] != "create":
+        ends = ops[-1]["f"] == "end"
+        ops.insert(rng.randrange(1, len(ops) - ends), ops.pop(place))
+    elif way == "again":
         ops.insert(place, dict(op))
     elif way == "field" and op["f"] in ("state", "started"):
         optional = sorted(value.keys() - {"role", "epoch", "established"})
