@@ -64,6 +64,14 @@ class Silence:
     hosts: frozenset[str]
 
 
+def what_it_says(state: Value | None) -> tuple[Any, ...] | None:
+    """What two states must say alike to be one."""
+    if state is None:
+        return None
+    phase = state.get("phase") or "broadcast"
+    return (state["role"], phase, state.get("leader"), state.get("epoch"), is_established(state))
+
+
 class Trial:
     def __init__(self, ops: list[Value]) -> None:
         self.ops = ops
@@ -339,11 +347,12 @@ class Trial:
     def spells(self, host: str) -> list[tuple[Value, float, float]]:
         """Each state of a host, and from when to when it is possibly current."""
         found = []
+        says = [what_it_says(world.states[host]) for world in self.worlds]
         for n, world in enumerate(self.worlds):
             state = world.states[host]
-            if state is None or (n and self.worlds[n - 1].states[host] is state):
+            if state is None or (n and says[n - 1] == says[n]):
                 continue
-            over = [m for m in range(n + 1, len(self.worlds)) if self.worlds[m].states[host] is not state]
+            over = [m for m in range(n + 1, len(self.worlds)) if says[m] != says[n]]
             until = latest(self.sorted[over[0]]) if over else float("inf")
             found.append((state, float(earliest(self.sorted[n])), until))
         return found
