@@ -296,13 +296,16 @@ class Trial:
 
     def lacks_evidence(self, host: str, reports: list[Value]) -> bool:
         shown: dict[str, set[int]] = {}
+        established = elected = False  # whether it was reported as such by then, and whether it showed votes before
         for op in reports:
             evidence = op["value"].get("evidence") or {}
-            for kind in ("votes", "epoch_acks", "newleader_acks"):
+            established |= is_established(op["value"])
+            elected |= not established and evidence.get("votes") is not None
+            if evidence.get("votes") is not None and not (established and elected):
+                shown.setdefault("votes", set()).update(self.votes_for(host, op["value"]))
+            for kind in ("epoch_acks", "newleader_acks"):
                 if evidence.get(kind) is not None:
-                    votes = kind == "votes"
-                    sids = self.votes_for(host, op["value"]) if votes else {int(sid) for sid in evidence[kind]}
-                    shown.setdefault(kind, set()).update(sids)
+                    shown.setdefault(kind, set()).update(int(sid) for sid in evidence[kind])
         must = {"votes"} & set(shown)
         for op in reports:
             if is_established(op["value"]):
