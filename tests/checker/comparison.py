@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
+from checker.history import HistoryError
 from checker.verdict import check
 from tests.checker.random_histories import RandomHistory, random_history, shrinks
 from tests.checker.referee import INVALID, JUDGED, PROMISES, UNKNOWN, VALID, judge
@@ -30,8 +31,11 @@ Verdicts = dict[str, str]
 
 
 def checked(path: Path) -> Verdicts:
-    """The checkers' verdicts, in the words of the referee."""
-    verdict = check(path).to_dict()
+    """The checkers' verdicts, in the words of the referee; what they refuse is a disagreement too."""
+    try:
+        verdict = check(path).to_dict()
+    except HistoryError:
+        return dict.fromkeys(JUDGED, "no history")
     found = {name: WORDS[verdict["results"][name]["valid"]] for name in PROMISES if verdict["results"][name]["judged"]}
     return {**found, "verdict": WORDS[verdict["valid"]]}
 
