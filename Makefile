@@ -2,6 +2,7 @@
 #   make run     a minute of chaos on five real hosts
 #   make test    everything that CI checks
 #   make compiled   the inner loop of simulations, in C: twice as many seeds a second
+#   make referee  the checkers against the referee on a million random histories, an hour of two cores
 #   make bench   what is judged by time, as ratios
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ TESTERS ?= 2
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check bench compiled host-packages test-packages clean
+.PHONY: run test check bench referee compiled host-packages test-packages clean
 
 run: $(STAMP) host-packages
 	$(VENV)/bin/onethrone run --hosts lab:5 --time-limit 60 --seed $(SEED)
@@ -27,6 +28,11 @@ check: $(STAMP)
 
 bench: $(STAMP) host-packages test-packages compiled
 	$(VENV)/bin/python -m pytest -m benchmark -s tests/benchmarks $(PYTEST_ARGS)
+
+SEEDS ?= 1000000
+
+referee: $(STAMP)
+	$(VENV)/bin/python -m tests.checker.comparison --seeds $(SEEDS) --processes $$(nproc) --keep build/referee
 
 compiled: $(STAMP)
 	@tools/require cc:gcc /usr/include/stdio.h:libc6-dev
