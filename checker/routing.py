@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from checker import vacuity
 from checker.availability import Availability
 from checker.history import Op, Ordered
-from checker.promises.base import OfClients, OfReports, Promise
+from checker.promises.base import OfClients, Promise, of_clients, of_reports
 from checker.promises.convergence import Convergence
 from checker.promises.durability import Durability
 from checker.promises.epochs import Epochs
@@ -159,11 +159,11 @@ class Routing:
         self.run = run
         self.world = world = Availability(run, self.knowledge_ends)
         self.promises = [promise(world) for promise in PROMISES]
-        self.of_clients = [promise for promise in self.promises if isinstance(promise, OfClients)]
-        of_reports = [promise for promise in self.promises if isinstance(promise, OfReports)]
+        self.of_clients = [promise for promise in self.promises if of_clients(promise)]
+        reported = [promise for promise in self.promises if of_reports(promise)]
         counts = [self.happened.feed]
         for kind in EVERY:
-            feeds = [promise.feed for promise in of_reports if kind in promise.takes]
+            feeds = [promise.feed for promise in reported if kind in promise.takes]
             self.feeds[kind] = [world.feed, *(counts if kind in self.happened.takes else ()), *feeds]
 
     def _hand_over(self, ops: Iterable[Op]) -> None:

@@ -34,8 +34,11 @@ MODULES = (
     *(f"node.wire.{name}" for name in ("jute", "packets")),
     *(f"node.agent.{name}" for name in ("four_letter_words", "links", "storage", "traffic")),
     *(f"checker.{name}" for name in ("availability", "effects", "quorums", "servers")),
-    *(f"checker.promises.{name}" for name in ("convergence", "durability", "epochs", "evidence", "leader_history")),
-    *(f"checker.promises.{name}" for name in ("partial_connectivity", "stepping_down", "unique_leader")),
+    *(f"checker.promises.{name}" for name in ("convergence", "durability", "epochs", "evidence", "leadership")),
+    *(
+        f"checker.promises.{name}"
+        for name in ("leader_history", "partial_connectivity", "stepping_down", "unique_leader")
+    ),
     "nemesis.conductor",
     "harness.runs.observer",
     *(f"harness.simulator.{name}" for name in ("carriers", "clients", "clock", "ground", "nemesis", "network")),
