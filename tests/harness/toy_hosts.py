@@ -73,8 +73,16 @@ class ToyProvisioner:
             with contextlib.suppress(OSError):  # it has ended
                 if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
+                    self._wait_for_the_end_of(pid)  # until then it may still make a file in the directory
         shutil.rmtree(directory)
         return True
+
+    @staticmethod
+    def _wait_for_the_end_of(pid: int) -> None:
+        until = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{pid}/cmdline").read_bytes():  # OSError, or empty for a zombie: it has ended
+            assert time.monotonic() < until, f"process {pid} does not end"
+            time.sleep(0.01)
 
     def list(self) -> Sequence[Standing]:
         return ()
