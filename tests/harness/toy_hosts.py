@@ -73,8 +73,11 @@ class ToyProvisioner:
             with contextlib.suppress(OSError):  # it has ended
                 if os.fsencode(directory) in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
-                    self._wait_for_the_end_of(pid)  # until then it may still make a file in the directory
-        shutil.rmtree(directory)
+                    self._wait_for_the_end_of(pid)
+        until = time.monotonic() + DEADLINE_S
+        while directory.exists():  # a process that is being killed may still make a file in it
+            shutil.rmtree(directory, ignore_errors=True)
+            assert time.monotonic() < until, f"{directory} does not go"
         return True
 
     @staticmethod
